@@ -1,0 +1,6 @@
+// Package idl holds the contracts between the services. Its Go code is in kitex_gen and only there.
+package idl
+
+//go:generate rm -rf kitex_gen
+//go:generate go tool kitex -module github.com/kiteshop/kiteshop -I . -gen-path kitex_gen item.proto
+//go:generate go tool kitex -module github.com/kiteshop/kiteshop -I . -gen-path kitex_gen stock.proto

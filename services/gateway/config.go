@@ -1,0 +1,47 @@
+package gateway
+
+import (
+	"flag"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
+)
+
+// Config is all that the gateway can be told. DefaultConfig fills it.
+type Config struct {
+	// HTTP is the address for HTTP requests.
+	HTTP string
+	// Currency is the ISO 4217 code of the prices in product files, which name none.
+	Currency string
+	// NewID makes request ids and idempotency keys: unique and hard to guess.
+	NewID func() string
+
+	Discovery discovery.Config
+	Lifecycle lifecycle.Config
+	Telemetry telemetry.Config
+}
+
+// DefaultConfig is what the service runs with when it is told nothing.
+func DefaultConfig() Config {
+	return Config{
+		HTTP:      "127.0.0.1:8889",
+		Currency:  "EUR",
+		NewID:     newUUID,
+		Discovery: discovery.Config{URL: "static://item=127.0.0.1:8888,stock=127.0.0.1:8890"},
+		Lifecycle: lifecycle.Config{Admin: "127.0.0.1:9889", Debug: "127.0.0.1:9890", StopTimeout: 15 * time.Second},
+		Telemetry: telemetry.Config{Level: slog.LevelInfo, Format: "json", Output: os.Stderr},
+	}
+}
+
+// Flags declares the settings that can be given from outside.
+func (c *Config) Flags(fs *flag.FlagSet) {
+	fs.StringVar(&c.HTTP, "http", c.HTTP, "`address` for HTTP requests")
+	fs.StringVar(&c.Currency, "currency", c.Currency, "ISO 4217 `code` of the prices in product files")
+	c.Discovery.Flags(fs)
+	c.Lifecycle.Flags(fs)
+	c.Telemetry.Flags(fs)
+}

@@ -1,0 +1,118 @@
+// Package gateway is the door of the gateway, which speaks HTTP to the outside
+// and Kitex to the services.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/bojanz/currency"
+	"github.com/cloudwego/hertz/pkg/app/server"
+	"github.com/google/uuid"
+
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
+	"github.com/kiteshop/kiteshop/services/gateway/internal/domain"
+	"github.com/kiteshop/kiteshop/services/gateway/internal/http"
+	"github.com/kiteshop/kiteshop/services/gateway/internal/upstream"
+	"github.com/kiteshop/kiteshop/services/internal/config"
+	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
+	"github.com/kiteshop/kiteshop/services/internal/transport"
+)
+
+// Service is the gateway with its ports open. Run makes it answer.
+type Service struct {
+	*lifecycle.Service
+	ln net.Listener
+}
+
+// New opens the ports, and fails when it cannot have one of them.
+func New(ctx context.Context, cfg Config) (_ *Service, err error) {
+	tel, err := telemetry.New("gateway", cfg.Telemetry)
+	if err != nil {
+		return nil, err
+	}
+	tel.Log.InfoContext(ctx, "starting", config.Effective(&cfg))
+	if !currency.IsValid(cfg.Currency) {
+		return nil, fmt.Errorf("currency is %q; it must be an ISO 4217 code such as EUR", cfg.Currency)
+	}
+	registry, err := discovery.Open(cfg.Discovery)
+	if err != nil {
+		return nil, err
+	}
+	shop, err := newShop(cfg, registry)
+	if err != nil {
+		return nil, err
+	}
+	life, err := lifecycle.New(tel.Log, cfg.Lifecycle, tel.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, life.Close())
+		}
+	}()
+	for _, name := range []string{"item", "stock"} {
+		life.Add(lifecycle.Part{Name: name, Ready: func(ctx context.Context) error {
+			_, err := registry.Resolver().Resolve(ctx, name)
+			return err
+		}})
+	}
+	ln, err := lifecycle.Listen("http", cfg.HTTP)
+	if err != nil {
+		return nil, err
+	}
+	hertz := server.New(
+		server.WithListener(ln),
+		server.WithStreamBody(true),
+		server.WithHandleMethodNotAllowed(true),
+		server.WithRedirectTrailingSlash(false),
+		server.WithMaxHeaderBytes(http.MaxHeaderBytes),
+		server.WithReadTimeout(30*time.Second),
+		server.WithIdleTimeout(2*time.Minute),
+		server.WithExitWaitTime(10*time.Second),
+		server.WithDisablePrintRoute(true),
+	)
+	life.Add(httpPart(hertz, ln))
+	if err := http.Register(hertz.Engine, shop, tel, cfg.NewID); err != nil {
+		return nil, err
+	}
+	return &Service{Service: life, ln: ln}, nil
+}
+
+// Addr is where the gateway answers HTTP requests.
+func (s *Service) Addr() net.Addr { return s.ln.Addr() }
+
+func newShop(cfg Config, registry discovery.Registry) (*domain.Shop, error) {
+	options := transport.ClientOptions("gateway", registry)
+	items, err := itemservice.NewClient("item", options...)
+	if err != nil {
+		return nil, fmt.Errorf("item client: %w", err)
+	}
+	stocks, err := stockservice.NewClient("stock", options...)
+	if err != nil {
+		return nil, fmt.Errorf("stock client: %w", err)
+	}
+	return &domain.Shop{Items: upstream.Items{Client: items}, Stocks: upstream.Stocks{Client: stocks}, Currency: cfg.Currency}, nil
+}
+
+func httpPart(hertz *server.Hertz, ln net.Listener) lifecycle.Part {
+	return lifecycle.Part{
+		Name:  "http server",
+		Serve: hertz.Run,
+		Stop: func(ctx context.Context) error {
+			err := hertz.Shutdown(ctx)
+			_ = ln.Close() // a server that never ran does not know its listener
+			return err
+		},
+	}
+}
+
+// newUUID makes a UUIDv7: sorted by time, 74 random bits.
+func newUUID() string { return uuid.Must(uuid.NewV7()).String() }

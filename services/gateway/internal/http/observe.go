@@ -1,0 +1,96 @@
+package http
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/cloudwego/hertz/pkg/app"
+	"github.com/cloudwego/hertz/pkg/protocol/consts"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
+)
+
+const (
+	headerRequestID = "X-Request-Id"
+	maxRequestID    = 128
+)
+
+// observer gives each request an id, measures it, and writes one line about it to the log.
+func observer(tel *telemetry.Telemetry, newID func() string) (app.HandlerFunc, error) {
+	duration, err := tel.Meter.Float64Histogram("http.server.request.duration",
+		metric.WithUnit("s"), metric.WithDescription("Time from the request's arrival to the answer."))
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, c *app.RequestContext) {
+		start := time.Now()
+		id := string(c.GetHeader(headerRequestID))
+		if !isToken(id, maxRequestID) {
+			id = newID()
+		}
+		ctx = telemetry.WithRequestID(ctx, id)
+		c.Header(headerRequestID, id)
+		c.Header("X-Content-Type-Options", "nosniff")
+
+		c.Next(ctx)
+
+		took, status := time.Since(start), c.Response.StatusCode()
+		duration.Record(ctx, took.Seconds(), metric.WithAttributes(
+			attribute.String("http.request.method", method(c)),
+			attribute.String("http.route", c.FullPath()),
+			attribute.Int("http.response.status_code", status)))
+		level := slog.LevelInfo
+		if status >= consts.StatusInternalServerError {
+			level = slog.LevelError
+		}
+		attrs := []slog.Attr{
+			slog.String("method", string(c.Method())), slog.String("path", string(c.Path())),
+			slog.Int("status", status), slog.Duration("took", took),
+		}
+		if err := causes(c); err != nil {
+			attrs = append(attrs, slog.Any("error", err))
+		}
+		tel.Log.LogAttrs(ctx, level, "request", attrs...)
+	}, nil
+}
+
+// method is the request's method, or _OTHER for what is no method, so that it can be a label.
+func method(c *app.RequestContext) string {
+	switch m := string(c.Method()); m {
+	case consts.MethodGet, consts.MethodHead, consts.MethodPost, consts.MethodPut, consts.MethodPatch, consts.MethodDelete, consts.MethodOptions:
+		return m
+	default:
+		return "_OTHER"
+	}
+}
+
+// isToken tells whether text is 1 to limit printable ASCII characters.
+func isToken(text string, limit int) bool {
+	if text == "" || len(text) > limit {
+		return false
+	}
+	for _, b := range []byte(text) {
+		if b < 0x20 || b > 0x7e {
+			return false
+		}
+	}
+	return true
+}
+
+// recoverer answers a panic as an internal error.
+func recoverer(tel *telemetry.Telemetry) app.HandlerFunc {
+	return func(ctx context.Context, c *app.RequestContext) {
+		defer func() {
+			if cause := recover(); cause != nil {
+				tel.Log.ErrorContext(ctx, "panic", "cause", cause, "stack", string(debug.Stack()))
+				writeProblem(ctx, c, fmt.Errorf("panic: %v", cause))
+			}
+		}()
+		c.Next(ctx)
+	}
+}

@@ -1,0 +1,45 @@
+package discovery
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+
+	kitex "github.com/cloudwego/kitex/pkg/discovery"
+)
+
+// static is a list that never changes; announcing changes nothing.
+type static map[string][]string
+
+// newStatic reads name=host:port,…; an entry without a name serves every name
+// that has no entry of its own.
+func newStatic(list string) (Registry, error) {
+	s := static{}
+	for entry := range strings.SplitSeq(list, ",") {
+		name, address, named := strings.Cut(entry, "=")
+		if !named {
+			name, address = "", entry
+		}
+		if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+			return nil, fmt.Errorf("registry static://%s: entry %q must be name=host:port or host:port", list, entry)
+		}
+		s[name] = append(s[name], address)
+	}
+	return s, nil
+}
+
+func (s static) Announce(context.Context, string, net.Addr) (func(context.Context) error, error) {
+	return func(context.Context) error { return nil }, nil
+}
+
+func (s static) Resolver() kitex.Resolver {
+	return resolver("static", func(name string) ([]string, error) {
+		for _, addresses := range [][]string{s[name], s[""]} {
+			if len(addresses) > 0 {
+				return addresses, nil
+			}
+		}
+		return nil, fmt.Errorf("the static registry has no entry for %q", name)
+	})
+}

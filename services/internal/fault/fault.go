@@ -1,0 +1,110 @@
+// Package fault is the one vocabulary of errors that the services share.
+//
+// An error that is not a *Error is internal: its text belongs in the log and
+// never in an answer. Across an RPC the code, the message, the fields and the
+// members arrive; what the error wraps stays behind.
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Code names what went wrong, in the words of the HTTP contract.
+type Code string
+
+const (
+	// InvalidArgument: the request is wrong whatever the state; Fields say where.
+	InvalidArgument Code = "invalid_argument"
+	// NotFound: what the request names does not exist.
+	NotFound Code = "not_found"
+	// Conflict: the state forbids it, as a SKU that is taken or a floor that would break.
+	Conflict Code = "conflict"
+	// VersionMismatch: the caller has seen an older version than the one stored.
+	VersionMismatch Code = "version_mismatch"
+	// KeyReused: the idempotency key came before with other parameters.
+	KeyReused Code = "key_reused"
+	// BodyTooLarge and UnsupportedMediaType concern the HTTP body.
+	BodyTooLarge         Code = "body_too_large"
+	UnsupportedMediaType Code = "unsupported_media_type"
+	// MethodNotAllowed: the path exists, but not for this HTTP method.
+	MethodNotAllowed Code = "method_not_allowed"
+	// Unavailable: a service that is needed did not take the call; nothing was done.
+	Unavailable Code = "unavailable"
+	// OutcomeUnknown: the call was sent and its answer lost; repeat it with the same key.
+	OutcomeUnknown Code = "outcome_unknown"
+	// Internal: our mistake.
+	Internal Code = "internal"
+)
+
+// Field is one thing that is wrong with a request: where, and what is allowed there.
+type Field struct {
+	Field  string `json:"field"`
+	Reason string `json:"reason"`
+}
+
+// Error is an error whose message may be shown to the caller.
+type Error struct {
+	Code    Code
+	Message string
+	Fields  []Field
+	cause   error
+}
+
+// New makes an error from a code and a message for the caller.
+func New(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Invalid makes an InvalidArgument error for one field.
+func Invalid(field, format string, args ...any) *Error {
+	return InvalidFields(Field{Field: field, Reason: fmt.Sprintf(format, args...)})
+}
+
+// InvalidFields makes an InvalidArgument error that lists all that is wrong.
+func InvalidFields(fields ...Field) *Error {
+	reasons := make([]string, len(fields))
+	for i, f := range fields {
+		reasons[i] = f.Field + " " + f.Reason
+	}
+	return &Error{Code: InvalidArgument, Message: strings.Join(reasons, "; "), Fields: fields}
+}
+
+// Because records the cause for the log; the caller never sees it.
+func (e *Error) Because(cause error) *Error {
+	e.cause = cause
+	return e
+}
+
+// Error is the code and the message, with the cause for the log.
+func (e *Error) Error() string {
+	text := string(e.Code) + ": " + e.Message
+	if e.cause != nil {
+		text += ": " + e.cause.Error()
+	}
+	return text
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.cause }
+
+// From finds the *Error in err. A foreign error becomes an Internal one that
+// wraps it and says nothing about it. From(nil) is nil.
+func From(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	if known, ok := errors.AsType[*Error](err); ok {
+		return known
+	}
+	return New(Internal, "an internal error").Because(err)
+}
+
+// CodeOf is the code of err; a foreign error is Internal, and nil has none.
+func CodeOf(err error) Code {
+	if err == nil {
+		return ""
+	}
+	return From(err).Code
+}

@@ -1,0 +1,87 @@
+package lifecycle
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+)
+
+// readyTimeout bounds one look at all parts.
+const readyTimeout = time.Second
+
+func (s *Service) openPorts(cfg Config, metrics http.Handler) error {
+	var err error
+	if s.debug, err = Listen("debug", cfg.Debug); err != nil {
+		return err
+	}
+	s.Add(httpPart("debug port", s.debug, debugHandler()))
+	if tcp, ok := s.debug.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
+		return fmt.Errorf("debug address %s: it must be a loopback address, as 127.0.0.1", cfg.Debug)
+	}
+	if s.admin, err = Listen("admin", cfg.Admin); err != nil {
+		return err
+	}
+	s.Add(httpPart("admin port", s.admin, s.adminHandler(metrics)))
+	return nil
+}
+
+// Listen opens a TCP port. The error names what the port is for.
+func Listen(purpose, address string) (net.Listener, error) {
+	ln, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("the %s address %s cannot be opened (give another with -%s): %w", purpose, address, purpose, err)
+	}
+	return ln, nil
+}
+
+func (s *Service) adminHandler(metrics http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+		defer cancel()
+		missing := s.Ready(ctx)
+		w.Header().Set("Content-Type", "application/json")
+		if len(missing) > 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"ready": len(missing) == 0, "missing": missing})
+	})
+	mux.Handle("GET /metrics", metrics)
+	return mux
+}
+
+func debugHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+func httpPart(name string, ln net.Listener, handler http.Handler) Part {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	return Part{
+		Name: name,
+		Serve: func() error {
+			if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		},
+		Stop: func(ctx context.Context) error {
+			err := server.Shutdown(ctx)
+			_ = ln.Close() // a server that never served does not know its listener
+			return err
+		},
+	}
+}

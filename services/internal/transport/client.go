@@ -1,0 +1,34 @@
+package transport
+
+import (
+	"time"
+
+	"github.com/cloudwego/kitex/client"
+	"github.com/cloudwego/kitex/pkg/remote/codec"
+	"github.com/cloudwego/kitex/pkg/rpcinfo"
+	"github.com/cloudwego/kitex/pkg/transmeta"
+	"github.com/cloudwego/kitex/transport"
+
+	"github.com/kiteshop/kiteshop/services/internal/discovery"
+)
+
+const (
+	// callTimeout bounds a call that sets no timeout of its own.
+	callTimeout = 3 * time.Second
+	// connectTimeout bounds one attempt to reach one instance.
+	connectTimeout = 500 * time.Millisecond
+)
+
+// ClientOptions make a generated client find its service in registry and name
+// caller as the one who calls.
+func ClientOptions(caller string, registry discovery.Registry) []client.Option {
+	return []client.Option{
+		client.WithResolver(registry.Resolver()),
+		client.WithTransportProtocol(transport.TTHeaderFramed),
+		client.WithMetaHandler(transmeta.ClientTTHeaderHandler),
+		client.WithClientBasicInfo(&rpcinfo.EndpointBasicInfo{ServiceName: caller}),
+		client.WithCodec(codec.NewDefaultCodecWithSizeLimit(MaxMessageBytes)),
+		client.WithRPCTimeout(callTimeout),
+		client.WithConnectTimeout(connectTimeout),
+	}
+}

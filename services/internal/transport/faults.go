@@ -1,0 +1,94 @@
+package transport
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/cloudwego/kitex/pkg/kerrors"
+	"github.com/cloudwego/kitex/pkg/rpcinfo"
+
+	"github.com/kiteshop/kiteshop/services/internal/fault"
+)
+
+// statusNumber is for clients that read nothing else of a business status: the
+// gRPC code nearest in meaning. Between our own services the code's name decides.
+func statusNumber(code fault.Code) int32 {
+	switch code {
+	case fault.InvalidArgument:
+		return 3
+	case fault.OutcomeUnknown:
+		return 4
+	case fault.NotFound:
+		return 5
+	case fault.KeyReused:
+		return 6
+	case fault.Conflict:
+		return 9
+	case fault.VersionMismatch:
+		return 10
+	case fault.Unavailable:
+		return 14
+	default:
+		return 13
+	}
+}
+
+const (
+	extraCode   = "code"
+	extraFields = "fields"
+)
+
+// encodeFault makes err ready for the wire. What the fault wraps stays here.
+func encodeFault(f *fault.Error) kerrors.BizStatusErrorIface {
+	extra := map[string]string{extraCode: string(f.Code)}
+	if len(f.Fields) > 0 {
+		if text, err := json.Marshal(f.Fields); err == nil {
+			extra[extraFields] = string(text)
+		}
+	}
+	return kerrors.NewBizStatusErrorWithExtra(statusNumber(f.Code), f.Message, extra)
+}
+
+// answerFault gives f to the caller as a business status, or, to a client that
+// does not read those (one without Kitex's TTHeader meta handler), as an exception.
+func answerFault(call rpcinfo.RPCInfo, f *fault.Error) error {
+	setter, ok := call.Invocation().(rpcinfo.InvocationSetter)
+	if !ok || call.From().ServiceName() == "" {
+		return errors.New(string(f.Code) + ": " + f.Message)
+	}
+	setter.SetBizStatusErr(encodeFault(f))
+	return nil
+}
+
+// ReadFault turns the error of a call that only reads into a fault. nil stays nil.
+func ReadFault(service string, err error) error {
+	return decodeFault(service, err, fault.Unavailable)
+}
+
+// WriteFault turns the error of a call that changes something into a fault: a
+// call that may have been carried out without an answer is OutcomeUnknown. nil stays nil.
+func WriteFault(service string, err error) error {
+	return decodeFault(service, err, fault.OutcomeUnknown)
+}
+
+func decodeFault(service string, err error, unanswered fault.Code) error {
+	if err == nil {
+		return nil
+	}
+	if status, ok := kerrors.FromBizStatusError(err); ok {
+		f := fault.New(fault.Code(status.BizExtra()[extraCode]), "%s", status.BizMessage())
+		if text := status.BizExtra()[extraFields]; text != "" {
+			_ = json.Unmarshal([]byte(text), &f.Fields)
+		}
+		if f.Code == "" {
+			return fault.New(fault.Internal, "an internal error").Because(err)
+		}
+		return f
+	}
+	for _, unsent := range []error{kerrors.ErrServiceDiscovery, kerrors.ErrLoadbalance, kerrors.ErrGetConnection, kerrors.ErrNoMoreInstance} {
+		if errors.Is(err, unsent) {
+			return fault.New(fault.Unavailable, "the %s service cannot be reached", service).Because(err)
+		}
+	}
+	return fault.New(unanswered, "the %s service did not answer in time", service).Because(err)
+}

@@ -1,0 +1,153 @@
+// Package transport makes Kitex servers and clients that speak alike: TTHeader
+// with deadlines, request ids and faults, measured and logged in one place.
+package transport
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/cloudwego/kitex/pkg/endpoint"
+	"github.com/cloudwego/kitex/pkg/remote/codec"
+	"github.com/cloudwego/kitex/pkg/rpcinfo"
+	"github.com/cloudwego/kitex/pkg/transmeta"
+	"github.com/cloudwego/kitex/server"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/internal/fault"
+	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
+)
+
+// MaxMessageBytes bounds one request and one answer.
+const MaxMessageBytes = 16 << 20
+
+// Server is a Kitex server on a port that is open from the start.
+type Server struct {
+	server.Server
+	ln       net.Listener
+	exit     chan error
+	exitOnce sync.Once
+}
+
+// NewServer opens address. Services are registered on it before it serves.
+func NewServer(address string, tel *telemetry.Telemetry) (*Server, error) {
+	ln, err := lifecycle.Listen("rpc", address)
+	if err != nil {
+		return nil, err
+	}
+	observe, err := serverObserver(tel)
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	s := &Server{ln: ln, exit: make(chan error)}
+	s.Server = server.NewServer(
+		server.WithListener(ln),
+		server.WithExitSignal(func() <-chan error { return s.exit }),
+		server.WithExitWaitTime(5*time.Second),
+		server.WithCodec(codec.NewDefaultCodecWithSizeLimit(MaxMessageBytes)),
+		server.WithMetaHandler(transmeta.ServerTTHeaderHandler),
+		server.WithMiddleware(observe),
+	)
+	return s, nil
+}
+
+// Addr is where the server answers.
+func (s *Server) Addr() net.Addr { return s.ln.Addr() }
+
+// Part runs the server.
+func (s *Server) Part() lifecycle.Part {
+	return lifecycle.Part{
+		Name:  "rpc server",
+		Serve: s.Run,
+		Stop: func(context.Context) error {
+			s.exitOnce.Do(func() { close(s.exit) })
+			_ = s.ln.Close() // a server that never ran does not know its listener
+			return nil
+		},
+	}
+}
+
+// Announcement is the part that makes the server findable under names.
+func (s *Server) Announcement(registry discovery.Registry, names ...string) lifecycle.Part {
+	var withdraw []func(context.Context) error
+	stopped := make(chan struct{})
+	return lifecycle.Part{
+		Name: "registration",
+		Serve: func() error {
+			for _, name := range names {
+				undo, err := registry.Announce(context.Background(), name, s.Addr())
+				if err != nil {
+					return err
+				}
+				withdraw = append(withdraw, undo)
+			}
+			<-stopped
+			var problems []error
+			for _, undo := range withdraw {
+				problems = append(problems, undo(context.Background()))
+			}
+			return errors.Join(problems...)
+		},
+		Stop: func(context.Context) error {
+			close(stopped)
+			return nil
+		},
+	}
+}
+
+// serverObserver bounds each call by the caller's deadline, measures it, logs
+// it if it failed by our fault, and makes every error fit for the wire.
+func serverObserver(tel *telemetry.Telemetry) (endpoint.Middleware, error) {
+	duration, err := tel.Meter.Float64Histogram("rpc.server.call.duration",
+		metric.WithUnit("s"), metric.WithDescription("Time from the request's arrival to the handler's end."))
+	if err != nil {
+		return nil, err
+	}
+	labels := &labelSets{}
+	return func(next endpoint.Endpoint) endpoint.Endpoint {
+		return func(ctx context.Context, req, resp any) error {
+			start := time.Now()
+			call := rpcinfo.GetRPCInfo(ctx)
+			if timeout := call.Config().RPCTimeout(); timeout > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, timeout)
+				defer cancel()
+			}
+			err := next(ctx, req, resp)
+			if err == nil {
+				duration.Record(ctx, time.Since(start).Seconds(), labels.get(call, "ok"))
+				return nil
+			}
+			f := fault.From(err)
+			duration.Record(ctx, time.Since(start).Seconds(), labels.get(call, string(f.Code)))
+			if f.Code == fault.Internal {
+				tel.Log.ErrorContext(ctx, "call failed", "method", call.Invocation().MethodName(), "error", err)
+			}
+			return answerFault(call, f)
+		}
+	}, nil
+}
+
+// labelSets keeps the attributes of a method and a code, so that a call does not build them.
+type labelSets struct{ sets sync.Map }
+
+type labelKey struct{ service, method, code string }
+
+func (l *labelSets) get(call rpcinfo.RPCInfo, code string) metric.MeasurementOption {
+	key := labelKey{call.Invocation().ServiceName(), call.Invocation().MethodName(), code}
+	if set, ok := l.sets.Load(key); ok {
+		return set.(metric.MeasurementOption)
+	}
+	set := metric.WithAttributeSet(attribute.NewSet(
+		attribute.String("rpc.system", "kitex"),
+		attribute.String("rpc.service", key.service),
+		attribute.String("rpc.method", key.method),
+		attribute.String("rpc.response.status_code", code)))
+	l.sets.Store(key, set)
+	return set
+}

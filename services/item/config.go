@@ -1,0 +1,63 @@
+package item
+
+import (
+	"flag"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
+)
+
+// Config is all that the item service can be told. DefaultConfig fills it.
+type Config struct {
+	// RPC is the address for Kitex calls.
+	RPC string
+	// Data is the directory of item.db. It is made if it does not exist.
+	Data string
+	// Demo puts the item 1024 of the tutorial into an empty store.
+	Demo bool
+	// StockBudget is the longest wait for stock's answer; after it, items are
+	// answered with their stock unknown.
+	StockBudget time.Duration
+	// ItemMaxAge and StockMaxAge bound how old an answer from memory may be.
+	// At most 1 s is promised; 0 keeps nothing.
+	ItemMaxAge  time.Duration
+	StockMaxAge time.Duration
+	// Now is the clock.
+	Now func() time.Time
+
+	Discovery discovery.Config
+	Lifecycle lifecycle.Config
+	Telemetry telemetry.Config
+}
+
+// DefaultConfig is what the service runs with when it is told nothing.
+func DefaultConfig() Config {
+	return Config{
+		RPC:         "127.0.0.1:8888",
+		Data:        "data",
+		StockBudget: 250 * time.Millisecond,
+		ItemMaxAge:  time.Second,
+		StockMaxAge: 200 * time.Millisecond,
+		Now:         time.Now,
+		Discovery:   discovery.Config{URL: "static://stock=127.0.0.1:8890"},
+		Lifecycle:   lifecycle.Config{Admin: "127.0.0.1:9888", Debug: "127.0.0.1:9891", StopTimeout: 15 * time.Second},
+		Telemetry:   telemetry.Config{Level: slog.LevelInfo, Format: "json", Output: os.Stderr},
+	}
+}
+
+// Flags declares the settings that can be given from outside.
+func (c *Config) Flags(fs *flag.FlagSet) {
+	fs.StringVar(&c.RPC, "rpc", c.RPC, "`address` for Kitex calls")
+	fs.StringVar(&c.Data, "data", c.Data, "`directory` of the database")
+	fs.BoolVar(&c.Demo, "demo", c.Demo, "put the tutorial's item 1024 into an empty store")
+	fs.DurationVar(&c.StockBudget, "stock-budget", c.StockBudget, "longest `time` to wait for stock's answer")
+	fs.DurationVar(&c.ItemMaxAge, "item-max-age", c.ItemMaxAge, "oldest `age` of an item answered from memory")
+	fs.DurationVar(&c.StockMaxAge, "stock-max-age", c.StockMaxAge, "oldest `age` of a stock level answered from memory")
+	c.Discovery.Flags(fs)
+	c.Lifecycle.Flags(fs)
+	c.Telemetry.Flags(fs)
+}

@@ -1,0 +1,48 @@
+// Package store keeps the items in SQLite.
+package store
+
+import (
+	"context"
+	"embed"
+	"io/fs"
+	"time"
+
+	"github.com/kiteshop/kiteshop/services/internal/sqldb"
+	"github.com/kiteshop/kiteshop/services/item/internal/domain"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Store implements domain.Store. Get is answered from memory for at most the
+// cache's bound after a read; a change made here is seen at once.
+type Store struct {
+	db    *sqldb.DB
+	cache *cache
+}
+
+var _ domain.Store = (*Store)(nil)
+
+// Open opens or creates the file at path. maxAge bounds how old an answer of
+// Get may be, read by the clock now.
+func Open(ctx context.Context, path string, maxAge time.Duration, now func() time.Time) (*Store, error) {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, err
+	}
+	cache, err := newCache(maxAge, now)
+	if err != nil {
+		return nil, err
+	}
+	db, err := sqldb.Open(ctx, path, files)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{db: db, cache: cache}, nil
+}
+
+// Ping tells whether the store answers.
+func (s *Store) Ping(ctx context.Context) error { return s.db.Ping(ctx) }
+
+// Close gives the file free.
+func (s *Store) Close() error { return s.db.Close() }

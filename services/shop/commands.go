@@ -1,0 +1,61 @@
+package shop
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/peterbourgon/ff/v3/ffcli"
+
+	"github.com/kiteshop/kiteshop/services/internal/config"
+	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+)
+
+// Main is the program: the shop, or a command that talks to a running one.
+func Main() {
+	lifecycle.Main(func(ctx context.Context, args []string) error { return command(ctx, args, os.Stdout) })
+}
+
+func command(ctx context.Context, args []string, stdout io.Writer) error {
+	cfg := DefaultConfig()
+	open := &ffcli.Command{
+		Name:       "kiteshop",
+		ShortUsage: "kiteshop [flags] | import FILE | client",
+		ShortHelp:  "runs the whole shop in one process",
+		FlagSet:    config.FlagSet("kiteshop", &cfg),
+		Options:    config.Options(),
+		Exec: func(ctx context.Context, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("there is no command %q; there are import and client, and no command runs the shop", args[0])
+			}
+			return run(ctx, cfg, stdout)
+		},
+	}
+	open.Subcommands = []*ffcli.Command{importCommand(stdout), clientCommand(stdout)}
+
+	sets := []*flag.FlagSet{open.FlagSet}
+	for _, command := range open.Subcommands {
+		sets = append(sets, command.FlagSet)
+	}
+	if err := config.CheckEnvironment(os.Environ(), sets...); err != nil {
+		return err
+	}
+	return open.ParseAndRun(ctx, args)
+}
+
+func run(ctx context.Context, cfg Config, stdout io.Writer) error {
+	cfg.share()
+	s, err := New(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx, func() { fmt.Fprint(stdout, s.Banner()) })
+}
+
+// errUsage makes ffcli print the usage.
+func errUsage(format string, args ...any) error {
+	return errors.Join(fmt.Errorf(format, args...), flag.ErrHelp)
+}

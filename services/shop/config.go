@@ -1,0 +1,48 @@
+package shop
+
+import (
+	"flag"
+	"os"
+
+	"golang.org/x/term"
+
+	"github.com/kiteshop/kiteshop/services/gateway"
+	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/item"
+	"github.com/kiteshop/kiteshop/services/stock"
+)
+
+// Config is the configuration of each service. DefaultConfig fills it.
+type Config struct {
+	Gateway gateway.Config
+	Item    item.Config
+	Stock   stock.Config
+}
+
+// DefaultConfig is the shop on the contract's ports, with the demo item, and a
+// log for people where one looks on. The services find each other in memory.
+func DefaultConfig() Config {
+	cfg := Config{Gateway: gateway.DefaultConfig(), Item: item.DefaultConfig(), Stock: stock.DefaultConfig()}
+	cfg.Item.Demo, cfg.Stock.Demo = true, true
+	if term.IsTerminal(int(os.Stderr.Fd())) {
+		cfg.Gateway.Telemetry.Format = "text"
+	}
+	return cfg
+}
+
+// Flags declares the settings of the shop; each holds for all services that have it.
+func (c *Config) Flags(fs *flag.FlagSet) {
+	fs.StringVar(&c.Gateway.HTTP, "http", c.Gateway.HTTP, "`address` for HTTP requests")
+	fs.StringVar(&c.Gateway.Currency, "currency", c.Gateway.Currency, "ISO 4217 `code` of the prices in product files")
+	fs.StringVar(&c.Item.Data, "data", c.Item.Data, "`directory` of the databases")
+	fs.BoolVar(&c.Item.Demo, "demo", c.Item.Demo, "put the tutorial's item 1024 with 100 units into an empty store")
+	c.Gateway.Telemetry.Flags(fs)
+}
+
+// share gives every service what was set for one.
+func (c *Config) share() {
+	c.Stock.Data, c.Stock.Demo = c.Item.Data, c.Item.Demo
+	c.Item.Telemetry, c.Stock.Telemetry = c.Gateway.Telemetry, c.Gateway.Telemetry
+	registry := discovery.NewMemory()
+	c.Gateway.Discovery.Registry, c.Item.Discovery.Registry, c.Stock.Discovery.Registry = registry, registry, registry
+}

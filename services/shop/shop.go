@@ -1,0 +1,131 @@
+// Package shop runs all services in one process, on the embedded store, with
+// real calls between them on loopback.
+package shop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/kiteshop/kiteshop/services/gateway"
+	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/item"
+	"github.com/kiteshop/kiteshop/services/stock"
+)
+
+// readyInterval is how often a service that starts is asked whether it is ready.
+const readyInterval = 5 * time.Millisecond
+
+// Shop is all services with their ports open. Run makes them answer.
+type Shop struct {
+	item    *item.Service
+	stock   *stock.Service
+	gateway *gateway.Service
+	data    string
+}
+
+// New opens the stores and the ports, and fails when it cannot have one of them.
+func New(ctx context.Context, cfg Config) (_ *Shop, err error) {
+	s := &Shop{data: cfg.Stock.Data}
+	var opened []io.Closer
+	defer func() {
+		for _, service := range opened {
+			if err != nil {
+				err = errors.Join(err, service.Close())
+			}
+		}
+	}()
+	if s.stock, err = stock.New(ctx, cfg.Stock); err != nil {
+		return nil, err
+	}
+	opened = append(opened, s.stock)
+	if s.item, err = item.New(ctx, cfg.Item); err != nil {
+		return nil, err
+	}
+	opened = append(opened, s.item)
+	if s.gateway, err = gateway.New(ctx, cfg.Gateway); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Addr is where the gateway answers HTTP requests.
+func (s *Shop) Addr() net.Addr { return s.gateway.Addr() }
+
+// ItemAddr is where the item service answers Kitex calls.
+func (s *Shop) ItemAddr() net.Addr { return s.item.Addr() }
+
+// Run starts the services in the order in which they need each other, calls
+// ready when all are, and works until ctx ends or one of them fails; then it
+// stops them, the last one first.
+func (s *Shop) Run(ctx context.Context, ready func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	services := []*lifecycle.Service{s.stock.Service, s.item.Service, s.gateway.Service}
+	stops := make([]func() error, len(services))
+	for i, service := range services {
+		serviceCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+		ended := make(chan error, 1)
+		go func() {
+			ended <- service.Run(serviceCtx)
+			cancel()
+		}()
+		stops[i] = func() error {
+			stop()
+			return <-ended
+		}
+	}
+	if s.awaitReady(ctx, services) {
+		ready()
+	}
+	<-ctx.Done()
+	var problems []error
+	for _, stop := range slices.Backward(stops) {
+		problems = append(problems, stop())
+	}
+	return errors.Join(problems...)
+}
+
+// awaitReady returns whether all services are ready before ctx ends.
+func (s *Shop) awaitReady(ctx context.Context, services []*lifecycle.Service) bool {
+	tick := time.NewTicker(readyInterval)
+	defer tick.Stop()
+	for slices.ContainsFunc(services, func(service *lifecycle.Service) bool { return len(service.Ready(ctx)) > 0 }) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
+// Banner tells where the shop listens and what to try next.
+func (s *Shop) Banner() string {
+	directory, err := filepath.Abs(s.data)
+	if err != nil {
+		directory = s.data
+	}
+	return fmt.Sprintf(`
+Kiteshop is open.
+
+  gateway   http://%s      admin %s
+  item      %s (Kitex)      admin %s
+  stock     %s (Kitex)      admin %s
+  data      %s
+
+Try, in another terminal:
+
+  curl 'http://%[1]s/api/item?id=1024'
+  curl 'http://%[1]s/api/v1/items?limit=5'
+  go run . import FILE.csv
+  go run . client
+
+Ctrl-C stops it.
+`, s.Addr(), s.gateway.AdminAddr(), s.item.Addr(), s.item.AdminAddr(), s.stock.Addr(), s.stock.AdminAddr(), directory)
+}

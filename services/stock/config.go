@@ -1,0 +1,50 @@
+package stock
+
+import (
+	"flag"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
+)
+
+// Config is all that the stock service can be told. DefaultConfig fills it.
+type Config struct {
+	// RPC is the address for Kitex calls.
+	RPC string
+	// Data is the directory of stock.db. It is made if it does not exist.
+	Data string
+	// Demo puts 100 units of the tutorial's item 1024 into an empty store.
+	Demo bool
+	// Now is the clock.
+	Now func() time.Time
+
+	Discovery discovery.Config
+	Lifecycle lifecycle.Config
+	Telemetry telemetry.Config
+}
+
+// DefaultConfig is what the service runs with when it is told nothing.
+func DefaultConfig() Config {
+	return Config{
+		RPC:       "127.0.0.1:8890",
+		Data:      "data",
+		Now:       time.Now,
+		Discovery: discovery.Config{URL: "static://stock=127.0.0.1:8890"},
+		Lifecycle: lifecycle.Config{Admin: "127.0.0.1:9892", Debug: "127.0.0.1:9893", StopTimeout: 15 * time.Second},
+		Telemetry: telemetry.Config{Level: slog.LevelInfo, Format: "json", Output: os.Stderr},
+	}
+}
+
+// Flags declares the settings that can be given from outside.
+func (c *Config) Flags(fs *flag.FlagSet) {
+	fs.StringVar(&c.RPC, "rpc", c.RPC, "`address` for Kitex calls")
+	fs.StringVar(&c.Data, "data", c.Data, "`directory` of the database")
+	fs.BoolVar(&c.Demo, "demo", c.Demo, "put 100 units of the tutorial's item 1024 into an empty store")
+	c.Discovery.Flags(fs)
+	c.Lifecycle.Flags(fs)
+	c.Telemetry.Flags(fs)
+}

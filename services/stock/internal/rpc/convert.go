@@ -1,0 +1,83 @@
+package rpc
+
+import (
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock"
+	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
+)
+
+func toStock(s domain.Stock) *stock.Stock {
+	out := &stock.Stock{ItemId: s.ItemID, Balance: toBalance(s.Total()), Policy: stock.Policy_POLICY_DENY}
+	if s.Policy == domain.Backorder {
+		out.Policy = stock.Policy_POLICY_BACKORDER
+	}
+	for _, location := range s.Locations {
+		out.Locations = append(out.Locations, &stock.LocationStock{Location: location.Name, Balance: toBalance(location.Balance)})
+	}
+	return out
+}
+
+func toBalance(b domain.Balance) *stock.Balance {
+	return &stock.Balance{OnHand: b.OnHand, Available: b.Available, Held: b.Held, Committed: b.Committed, Version: b.Version}
+}
+
+func toMovement(m domain.Movement) *stock.Movement {
+	return &stock.Movement{
+		Id: m.ID, ItemId: m.ItemID, Location: m.Location, Delta: m.Delta, Reason: toReason(m.Reason),
+		Reference: m.Reference, CreatedAt: m.CreatedAt.UnixMilli(),
+	}
+}
+
+func toReason(r domain.Reason) stock.Reason {
+	switch r {
+	case domain.Received:
+		return stock.Reason_REASON_RECEIVED
+	case domain.Returned:
+		return stock.Reason_REASON_RETURNED
+	case domain.Damaged:
+		return stock.Reason_REASON_DAMAGED
+	case domain.Counted:
+		return stock.Reason_REASON_COUNTED
+	case domain.Sold:
+		return stock.Reason_REASON_SOLD
+	default:
+		return stock.Reason_REASON_UNSPECIFIED
+	}
+}
+
+// fromReason gives "" for what is no reason, which the domain refuses.
+func fromReason(r stock.Reason) domain.Reason {
+	switch r {
+	case stock.Reason_REASON_RECEIVED:
+		return domain.Received
+	case stock.Reason_REASON_RETURNED:
+		return domain.Returned
+	case stock.Reason_REASON_DAMAGED:
+		return domain.Damaged
+	case stock.Reason_REASON_COUNTED:
+		return domain.Counted
+	case stock.Reason_REASON_SOLD:
+		return domain.Sold
+	default:
+		return ""
+	}
+}
+
+// fromPolicy gives "" for what is no policy, which the domain refuses.
+func fromPolicy(p stock.Policy) domain.Policy {
+	switch p {
+	case stock.Policy_POLICY_DENY:
+		return domain.Deny
+	case stock.Policy_POLICY_BACKORDER:
+		return domain.Backorder
+	default:
+		return ""
+	}
+}
+
+func toImportResult(r domain.ImportResult) *stock.ImportStockResult {
+	out := &stock.ImportStockResult{Changed: r.Changed, EarlierQuantity: r.Earlier}
+	if r.Problem != nil {
+		out.Reason = r.Problem.Message
+	}
+	return out
+}

@@ -1,0 +1,83 @@
+// Package rpc answers the calls of stock.proto.
+package rpc
+
+import (
+	"context"
+
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/base"
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock"
+	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
+)
+
+// Handler implements stock.StockService.
+type Handler struct {
+	Inventory *domain.Inventory
+}
+
+var _ stock.StockService = (*Handler)(nil)
+
+// GetItemStock implements stock.StockService.
+func (h *Handler) GetItemStock(ctx context.Context, req *stock.GetItemStockReq) (*stock.GetItemStockResp, error) {
+	stocks, err := h.Inventory.Get(ctx, []int64{req.GetItemId()})
+	if err != nil {
+		return nil, err
+	}
+	return &stock.GetItemStockResp{
+		Stock: stocks[0].Total().Available, Detail: toStock(stocks[0]), BaseResp: &base.BaseResp{Code: "ok"},
+	}, nil
+}
+
+// BatchGetStock implements stock.StockService.
+func (h *Handler) BatchGetStock(ctx context.Context, req *stock.BatchGetStockReq) (*stock.BatchGetStockResp, error) {
+	stocks, err := h.Inventory.Get(ctx, req.GetItemIds())
+	if err != nil {
+		return nil, err
+	}
+	resp := &stock.BatchGetStockResp{Stocks: make([]*stock.Stock, len(stocks))}
+	for i, one := range stocks {
+		resp.Stocks[i] = toStock(one)
+	}
+	return resp, nil
+}
+
+// AdjustStock implements stock.StockService.
+func (h *Handler) AdjustStock(ctx context.Context, req *stock.AdjustStockReq) (*stock.AdjustStockResp, error) {
+	movement, after, err := h.Inventory.Adjust(ctx, domain.Adjustment{
+		ItemID: req.GetItemId(), Delta: req.GetDelta(), Reason: fromReason(req.GetReason()),
+		Reference: req.GetReference(), Location: req.GetLocation(), Key: req.GetIdempotencyKey(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &stock.AdjustStockResp{Movement: toMovement(movement), Stock: toStock(after)}, nil
+}
+
+// ListMovements implements stock.StockService.
+func (h *Handler) ListMovements(ctx context.Context, req *stock.ListMovementsReq) (*stock.ListMovementsResp, error) {
+	movements, next, err := h.Inventory.Movements(ctx, req.GetItemId(), int(req.GetLimit()), req.GetCursor())
+	if err != nil {
+		return nil, err
+	}
+	resp := &stock.ListMovementsResp{Movements: make([]*stock.Movement, len(movements)), NextCursor: next}
+	for i, movement := range movements {
+		resp.Movements[i] = toMovement(movement)
+	}
+	return resp, nil
+}
+
+// ImportStock implements stock.StockService.
+func (h *Handler) ImportStock(ctx context.Context, req *stock.ImportStockReq) (*stock.ImportStockResp, error) {
+	lines := make([]domain.ImportLine, len(req.GetLines()))
+	for i, line := range req.GetLines() {
+		lines[i] = domain.ImportLine{ItemID: line.GetItemId(), Key: line.GetKey(), Quantity: line.GetQuantity(), Policy: fromPolicy(line.GetPolicy())}
+	}
+	results, err := h.Inventory.Import(ctx, lines, req.GetSetStock())
+	if err != nil {
+		return nil, err
+	}
+	resp := &stock.ImportStockResp{Results: make([]*stock.ImportStockResult, len(results))}
+	for i, result := range results {
+		resp.Results[i] = toImportResult(result)
+	}
+	return resp, nil
+}
