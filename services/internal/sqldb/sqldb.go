@@ -24,8 +24,9 @@ const readers = 4
 
 // DB is one SQLite file. A commit is on the disk when Update returns.
 type DB struct {
-	write *sql.DB
-	read  *sql.DB
+	pools []*sql.DB
+	read  *Reader
+	write chan *Tx // holds the one writer there is
 	lock  *flock.Flock
 }
 
@@ -37,7 +38,7 @@ func Open(ctx context.Context, path string, migrations fs.FS) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{lock: lock}
+	db := &DB{lock: lock, write: make(chan *Tx, 1)}
 	if err := db.connect(ctx, path, migrations); err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), db.Close())
 	}
@@ -67,20 +68,35 @@ func lockFile(path string) (*flock.Flock, error) {
 }
 
 func (db *DB) connect(ctx context.Context, path string, migrations fs.FS) error {
-	var err error
-	if db.write, err = sql.Open("sqlite", dsn(path, "_txlock=immediate")); err != nil {
+	writer, err := db.open(dsn(path, "_txlock=immediate"), 1)
+	if err != nil {
 		return err
 	}
-	db.write.SetMaxOpenConns(1)
-	if err := migrate(ctx, db.write, migrations); err != nil {
+	if err := migrate(ctx, writer, migrations); err != nil {
 		return err
 	}
-	if db.read, err = sql.Open("sqlite", dsn(path, "_pragma=query_only(1)")); err != nil {
+	conn, err := writer.Conn(ctx)
+	if err != nil {
 		return err
 	}
-	db.read.SetMaxOpenConns(readers)
-	db.read.SetMaxIdleConns(readers)
+	db.write <- &Tx{conn: conn, statements: map[string]*sql.Stmt{}}
+	reader, err := db.open(dsn(path, "_pragma=query_only(1)"), readers)
+	if err != nil {
+		return err
+	}
+	db.read = &Reader{pool: reader}
 	return db.Ping(ctx)
+}
+
+func (db *DB) open(source string, connections int) (*sql.DB, error) {
+	pool, err := sql.Open("sqlite", source)
+	if err != nil {
+		return nil, err
+	}
+	pool.SetMaxOpenConns(connections)
+	pool.SetMaxIdleConns(connections)
+	db.pools = append(db.pools, pool)
+	return pool, nil
 }
 
 // dsn sets what SQLite keeps per connection: WAL with a sync at every commit.
@@ -106,55 +122,38 @@ func migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error {
 	return err
 }
 
-// Read gives connections that cannot write.
-func (db *DB) Read() *sql.DB { return db.read }
+// Read gives what cannot write.
+func (db *DB) Read() *Reader { return db.read }
 
 // Update runs work in the one write transaction there is at a time. When it
-// returns nil the change survives a crash; otherwise nothing was changed.
-func (db *DB) Update(ctx context.Context, work func(tx *sql.Tx) error) error {
-	tx, err := db.write.BeginTx(ctx, nil)
-	if err != nil {
+// returns nil the change survives a crash; otherwise nothing was changed. ctx
+// bounds the wait for the turn; what has begun is not interrupted.
+func (db *DB) Update(ctx context.Context, work func(ctx context.Context, tx *Tx) error) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := work(tx); err != nil {
-		return errors.Join(err, ignoreDone(tx.Rollback()))
+	select {
+	case tx := <-db.write:
+		defer func() { db.write <- tx }()
+		return tx.run(context.WithoutCancel(ctx), work)
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return tx.Commit()
-}
-
-// Try runs work inside a transaction so that its error undoes what it wrote and
-// nothing else.
-func Try(ctx context.Context, tx *sql.Tx, work func() error) error {
-	if _, err := tx.ExecContext(ctx, `SAVEPOINT try`); err != nil {
-		return err
-	}
-	err := work()
-	if err != nil {
-		_, undoErr := tx.ExecContext(ctx, `ROLLBACK TO try`)
-		err = errors.Join(err, undoErr)
-	}
-	_, releaseErr := tx.ExecContext(ctx, `RELEASE try`)
-	return errors.Join(err, releaseErr)
-}
-
-// ignoreDone drops the error of a rollback that a cancelled context has already done.
-func ignoreDone(err error) error {
-	if errors.Is(err, sql.ErrTxDone) {
-		return nil
-	}
-	return err
 }
 
 // Ping tells whether the file answers.
-func (db *DB) Ping(ctx context.Context) error { return db.read.PingContext(ctx) }
+func (db *DB) Ping(ctx context.Context) error { return db.read.pool.PingContext(ctx) }
 
-// Close waits for what is under way and gives the file free.
+// Close waits for the write that is under way and gives the file free.
 func (db *DB) Close() error {
 	var problems []error
-	for _, pool := range []*sql.DB{db.read, db.write} {
-		if pool != nil {
-			problems = append(problems, pool.Close())
-		}
+	select {
+	case tx := <-db.write:
+		problems = append(problems, tx.conn.Close())
+	default: // opening failed before there was a writer
+	}
+	for _, pool := range db.pools {
+		problems = append(problems, pool.Close())
 	}
 	return errors.Join(append(problems, db.lock.Close())...)
 }

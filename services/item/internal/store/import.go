@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"time"
 
@@ -15,10 +14,10 @@ import (
 func (s *Store) Import(ctx context.Context, rows []domain.ImportRow, now time.Time) ([]domain.ImportResult, error) {
 	results := make([]domain.ImportResult, len(rows))
 	run := importRun{now: now, changed: map[int64]int64{}}
-	err := s.db.Update(ctx, func(tx *sql.Tx) error {
+	err := s.db.Update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		run.tx = tx
 		for i, row := range rows {
-			err := sqldb.Try(ctx, tx, func() (err error) {
+			err := tx.Try(ctx, func() (err error) {
 				results[i], err = run.row(ctx, row)
 				return err
 			})
@@ -41,7 +40,7 @@ func (s *Store) Import(ctx context.Context, rows []domain.ImportRow, now time.Ti
 
 // importRun is one call of Import. Its methods return a fault for a row that is refused.
 type importRun struct {
-	tx      *sql.Tx
+	tx      *sqldb.Tx
 	now     time.Time
 	changed map[int64]int64 // versions of the items that changed, by id
 }

@@ -18,11 +18,6 @@ const columns = `items.id, items.sku, items.title, items.description, items.hand
 	items.vendor, items.type, items.tags, items.price_amount, items.price_currency, items.images,
 	items.status, items.version, items.created_at, items.updated_at`
 
-// querier is a connection pool or a transaction.
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}
-
 // Get implements domain.Store.
 func (s *Store) Get(ctx context.Context, id int64) (domain.Item, error) {
 	return s.cache.get(ctx, id, func(ctx context.Context, id int64) (domain.Item, error) {
@@ -58,7 +53,7 @@ func (s *Store) List(ctx context.Context, limit int, cursor string) (domain.Page
 	return domain.Page{Items: items, Next: sqldb.EncodeCursor(scope, items[limit-1].ID)}, nil
 }
 
-func findByID(ctx context.Context, q querier, id int64) (domain.Item, error) {
+func findByID(ctx context.Context, q sqldb.Querier, id int64) (domain.Item, error) {
 	items, err := find(ctx, q, `FROM items WHERE id = ?`, id)
 	if err != nil {
 		return domain.Item{}, err
@@ -70,8 +65,8 @@ func findByID(ctx context.Context, q querier, id int64) (domain.Item, error) {
 }
 
 // find selects the columns of items with the rest of a query: FROM, WHERE, ORDER BY.
-func find(ctx context.Context, q querier, rest string, args ...any) (items []domain.Item, err error) {
-	rows, err := q.QueryContext(ctx, "SELECT "+columns+" "+rest, args...)
+func find(ctx context.Context, q sqldb.Querier, rest string, args ...any) (items []domain.Item, err error) {
+	rows, err := q.Query(ctx, "SELECT "+columns+" "+rest, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -27,22 +27,21 @@ func (s *Store) Search(ctx context.Context, query string, limit int, cursor stri
 	ranks, all := rankExpressions(words)
 	scope := "search:" + strings.Join(words, " ")
 
-	tx, err := s.db.Read().BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // all ranks see the same items
-	if err != nil {
-		return domain.Page{}, err
-	}
-	defer func() { _ = tx.Rollback() }() // it has changed nothing
-
-	var at place
-	if cursor != "" {
-		at, err = decodePlace(scope, cursor)
-	} else {
-		at, err = firstPlace(ctx, tx, all)
-	}
-	if err != nil {
-		return domain.Page{}, err
-	}
-	return searchFrom(ctx, tx, ranks, at, limit, scope)
+	var page domain.Page
+	err := s.db.Read().View(ctx, func(view sqldb.Querier) error { // all ranks see the same items
+		var at place
+		var err error
+		if cursor != "" {
+			at, err = decodePlace(scope, cursor)
+		} else {
+			at, err = firstPlace(ctx, view, all)
+		}
+		if err == nil {
+			page, err = searchFrom(ctx, view, ranks, at, limit, scope)
+		}
+		return err
+	})
+	return page, err
 }
 
 // place is where a page begins: below the id before in a rank. Items up to floor do not take part.
@@ -60,9 +59,9 @@ func decodePlace(scope, cursor string) (place, error) {
 	return place{numbers[0], numbers[1], numbers[2]}, nil
 }
 
-func firstPlace(ctx context.Context, tx *sql.Tx, all string) (place, error) {
+func firstPlace(ctx context.Context, view sqldb.Querier, all string) (place, error) {
 	start := place{before: math.MaxInt64}
-	err := tx.QueryRowContext(ctx, `SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET ?`,
+	err := sqldb.QueryRow(ctx, view, `SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET ?`,
 		all, domain.MaxRanked).Scan(&start.floor)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return place{}, err
@@ -70,11 +69,11 @@ func firstPlace(ctx context.Context, tx *sql.Tx, all string) (place, error) {
 	return start, nil
 }
 
-func searchFrom(ctx context.Context, tx *sql.Tx, ranks []string, at place, limit int, scope string) (domain.Page, error) {
+func searchFrom(ctx context.Context, view sqldb.Querier, ranks []string, at place, limit int, scope string) (domain.Page, error) {
 	page := domain.Page{Capped: at.floor > 0}
 	for ; int(at.rank) < len(ranks); at.rank++ {
 		missing := limit - len(page.Items)
-		items, err := find(ctx, tx, `FROM search CROSS JOIN items ON items.id = search.rowid
+		items, err := find(ctx, view, `FROM search CROSS JOIN items ON items.id = search.rowid
 			WHERE search MATCH ? AND search.rowid < ? AND search.rowid > ?
 			ORDER BY search.rowid DESC LIMIT ?`, ranks[at.rank], at.before, at.floor, missing+1)
 		if err != nil {

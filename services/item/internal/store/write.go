@@ -2,18 +2,18 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"math"
 	"time"
 
 	"github.com/kiteshop/kiteshop/services/internal/fault"
+	"github.com/kiteshop/kiteshop/services/internal/sqldb"
 	"github.com/kiteshop/kiteshop/services/item/internal/domain"
 )
 
 // Create implements domain.Changer.
 func (s *Store) Create(ctx context.Context, fields domain.Fields, now time.Time) (item domain.Item, err error) {
-	err = s.db.Update(ctx, func(tx *sql.Tx) error {
+	err = s.db.Update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		item, err = create(ctx, tx, fields, now)
 		return err
 	})
@@ -22,7 +22,7 @@ func (s *Store) Create(ctx context.Context, fields domain.Fields, now time.Time)
 
 // Update implements domain.Changer.
 func (s *Store) Update(ctx context.Context, id, expected int64, change func(domain.Fields) (domain.Fields, error), now time.Time) (item domain.Item, err error) {
-	err = s.db.Update(ctx, func(tx *sql.Tx) error {
+	err = s.db.Update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		if item, err = findVersion(ctx, tx, id, expected); err != nil {
 			return err
 		}
@@ -41,11 +41,11 @@ func (s *Store) Update(ctx context.Context, id, expected int64, change func(doma
 
 // Delete implements domain.Changer.
 func (s *Store) Delete(ctx context.Context, id, expected int64) error {
-	err := s.db.Update(ctx, func(tx *sql.Tx) error {
+	err := s.db.Update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		if _, err := findVersion(ctx, tx, id, expected); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `DELETE FROM items WHERE id = ?`, id)
+		err := tx.Exec(ctx, `DELETE FROM items WHERE id = ?`, id)
 		return err
 	})
 	if err == nil {
@@ -56,7 +56,7 @@ func (s *Store) Delete(ctx context.Context, id, expected int64) error {
 
 // Seed creates the item with its own id if the store has never held one.
 func (s *Store) Seed(ctx context.Context, item domain.Item) error {
-	return s.db.Update(ctx, func(tx *sql.Tx) error {
+	return s.db.Update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		next, err := nextID(ctx, tx)
 		if err != nil || next > 1 {
 			return err
@@ -65,7 +65,7 @@ func (s *Store) Seed(ctx context.Context, item domain.Item) error {
 	})
 }
 
-func create(ctx context.Context, tx *sql.Tx, fields domain.Fields, now time.Time) (domain.Item, error) {
+func create(ctx context.Context, tx *sqldb.Tx, fields domain.Fields, now time.Time) (domain.Item, error) {
 	id, err := nextID(ctx, tx)
 	if err != nil {
 		return domain.Item{}, err
@@ -78,7 +78,7 @@ func create(ctx context.Context, tx *sql.Tx, fields domain.Fields, now time.Time
 }
 
 // replace stores fields in place of those of item, unless they are the same.
-func replace(ctx context.Context, tx *sql.Tx, item domain.Item, fields domain.Fields, now time.Time) (domain.Item, error) {
+func replace(ctx context.Context, tx *sqldb.Tx, item domain.Item, fields domain.Fields, now time.Time) (domain.Item, error) {
 	if fields.SKU == "" {
 		fields.SKU = fields.DefaultSKU(item.ID)
 	}
@@ -90,13 +90,13 @@ func replace(ctx context.Context, tx *sql.Tx, item domain.Item, fields domain.Fi
 }
 
 // nextID is the id after the highest that ever was. The transaction is the only one that writes.
-func nextID(ctx context.Context, tx *sql.Tx) (id int64, err error) {
-	err = tx.QueryRowContext(ctx, `SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'items'`).Scan(&id)
+func nextID(ctx context.Context, tx *sqldb.Tx) (id int64, err error) {
+	err = sqldb.QueryRow(ctx, tx, `SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'items'`).Scan(&id)
 	return id, err
 }
 
 // findVersion returns the item, or VersionMismatch when it has another version than expected.
-func findVersion(ctx context.Context, tx *sql.Tx, id, expected int64) (domain.Item, error) {
+func findVersion(ctx context.Context, tx *sqldb.Tx, id, expected int64) (domain.Item, error) {
 	item, err := findByID(ctx, tx, id)
 	if err != nil {
 		return domain.Item{}, err
@@ -107,14 +107,14 @@ func findVersion(ctx context.Context, tx *sql.Tx, id, expected int64) (domain.It
 	return item, nil
 }
 
-func insert(ctx context.Context, tx *sql.Tx, item domain.Item) error {
+func insert(ctx context.Context, tx *sqldb.Tx, item domain.Item) error {
 	return write(ctx, tx, item, `INSERT INTO items
 		(sku, title, description, handle, options, variant, vendor, type, tags,
 		 price_amount, price_currency, images, status, version, created_at, updated_at, id)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
 }
 
-func update(ctx context.Context, tx *sql.Tx, item domain.Item) error {
+func update(ctx context.Context, tx *sqldb.Tx, item domain.Item) error {
 	return write(ctx, tx, item, `UPDATE items SET
 		sku = ?, title = ?, description = ?, handle = ?, options = ?, variant = ?, vendor = ?, type = ?, tags = ?,
 		price_amount = ?, price_currency = ?, images = ?, status = ?, version = ?, created_at = ?, updated_at = ?
@@ -122,7 +122,7 @@ func update(ctx context.Context, tx *sql.Tx, item domain.Item) error {
 }
 
 // write runs a statement that takes all columns, the id last.
-func write(ctx context.Context, tx *sql.Tx, item domain.Item, statement string) error {
+func write(ctx context.Context, tx *sqldb.Tx, item domain.Item, statement string) error {
 	if err := checkFree(ctx, tx, item); err != nil {
 		return err
 	}
@@ -137,14 +137,14 @@ func write(ctx context.Context, tx *sql.Tx, item domain.Item, statement string) 
 	if item.Price != nil {
 		amount, currency = item.Price.Amount, item.Price.Currency
 	}
-	_, err := tx.ExecContext(ctx, statement,
+	err := tx.Exec(ctx, statement,
 		item.SKU, item.Title, item.Description, item.Handle, options, variant, item.Vendor, item.Type, tags,
 		amount, currency, images, item.Status, item.Version, item.CreatedAt.UnixMilli(), item.UpdatedAt.UnixMilli(), item.ID)
 	return err
 }
 
 // checkFree returns Conflict when another item has the SKU or is the same variant.
-func checkFree(ctx context.Context, tx *sql.Tx, item domain.Item) error {
+func checkFree(ctx context.Context, tx *sqldb.Tx, item domain.Item) error {
 	others, err := find(ctx, tx, `FROM items WHERE sku = ? AND id <> ?`, item.SKU, item.ID)
 	if err != nil {
 		return err
@@ -166,7 +166,7 @@ func checkFree(ctx context.Context, tx *sql.Tx, item domain.Item) error {
 }
 
 // findVariant returns the item with a handle and option values, or nil.
-func findVariant(ctx context.Context, tx *sql.Tx, handle string, values []string) (*domain.Item, error) {
+func findVariant(ctx context.Context, tx *sqldb.Tx, handle string, values []string) (*domain.Item, error) {
 	variant, err := encodeList(values)
 	if err != nil {
 		return nil, err

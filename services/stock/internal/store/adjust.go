@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/kiteshop/kiteshop/services/internal/fault"
+	"github.com/kiteshop/kiteshop/services/internal/sqldb"
 	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
 )
 
@@ -19,14 +20,14 @@ const (
 
 // Adjust implements domain.Store.
 func (s *Store) Adjust(ctx context.Context, a domain.Adjustment, now time.Time) (movement domain.Movement, err error) {
-	err = s.db.Update(ctx, func(tx *sql.Tx) error {
+	err = s.db.Update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		movement, err = adjust(ctx, tx, a, now)
 		return err
 	})
 	return movement, err
 }
 
-func adjust(ctx context.Context, tx *sql.Tx, a domain.Adjustment, now time.Time) (domain.Movement, error) {
+func adjust(ctx context.Context, tx *sqldb.Tx, a domain.Adjustment, now time.Time) (domain.Movement, error) {
 	fingerprint := fmt.Sprintf("%d %+d %s %q %q", a.ItemID, a.Delta, a.Reason, a.Reference, a.Location)
 	if a.Key != "" {
 		known, err := findCommand(ctx, tx, opAdjust, a.Key)
@@ -58,14 +59,14 @@ func adjust(ctx context.Context, tx *sql.Tx, a domain.Adjustment, now time.Time)
 }
 
 // ensureItem makes the rows of an item that was never received, and returns its policy.
-func ensureItem(ctx context.Context, tx *sql.Tx, itemID int64, location string) (policy domain.Policy, err error) {
-	if _, err := tx.ExecContext(ctx, `INSERT INTO items (item_id, policy) VALUES (?, ?) ON CONFLICT DO NOTHING`, itemID, domain.Deny); err != nil {
+func ensureItem(ctx context.Context, tx *sqldb.Tx, itemID int64, location string) (policy domain.Policy, err error) {
+	if err := tx.Exec(ctx, `INSERT INTO items (item_id, policy) VALUES (?, ?) ON CONFLICT DO NOTHING`, itemID, domain.Deny); err != nil {
 		return "", err
 	}
-	if err := tx.QueryRowContext(ctx, `SELECT policy FROM items WHERE item_id = ?`, itemID).Scan(&policy); err != nil {
+	if err := sqldb.QueryRow(ctx, tx, `SELECT policy FROM items WHERE item_id = ?`, itemID).Scan(&policy); err != nil {
 		return "", err
 	}
-	_, err = tx.ExecContext(ctx, `
+	err = tx.Exec(ctx, `
 		INSERT INTO stock (item_id, location, on_hand, available, held, committed, floor, version)
 		VALUES (?, ?, 0, 0, 0, 0, ?, 0) ON CONFLICT DO NOTHING`, itemID, location, floorColumn(policy))
 	return policy, err
@@ -80,7 +81,7 @@ func floorColumn(policy domain.Policy) any {
 }
 
 // move changes the balance, writes the movement to the ledger and gives it its id.
-func move(ctx context.Context, tx *sql.Tx, m *domain.Movement, policy domain.Policy) error {
+func move(ctx context.Context, tx *sqldb.Tx, m *domain.Movement, policy domain.Policy) error {
 	balance, err := findBalance(ctx, tx, m.ItemID, m.Location)
 	if err != nil {
 		return err
@@ -89,25 +90,31 @@ func move(ctx context.Context, tx *sql.Tx, m *domain.Movement, policy domain.Pol
 	if err != nil {
 		return err
 	}
-	if _, err := tx.ExecContext(ctx, `UPDATE stock SET on_hand = ?, available = ?, version = ? WHERE item_id = ? AND location = ?`,
+	if err := tx.Exec(ctx, `UPDATE stock SET on_hand = ?, available = ?, version = ? WHERE item_id = ? AND location = ?`,
 		after.OnHand, after.Available, after.Version, m.ItemID, m.Location); err != nil {
 		return err
 	}
-	return tx.QueryRowContext(ctx, `
+	return sqldb.QueryRow(ctx, tx, `
 		INSERT INTO movements (item_id, location, delta, reason, reference, created_at)
 		VALUES (?, ?, ?, ?, ?, ?) RETURNING id`,
 		m.ItemID, m.Location, m.Delta, m.Reason, m.Reference, m.CreatedAt.UnixMilli()).Scan(&m.ID)
 }
 
-func findBalance(ctx context.Context, tx *sql.Tx, itemID int64, location string) (b domain.Balance, err error) {
-	err = tx.QueryRowContext(ctx, `SELECT on_hand, available, held, committed, version FROM stock WHERE item_id = ? AND location = ?`,
+func findBalance(ctx context.Context, tx *sqldb.Tx, itemID int64, location string) (b domain.Balance, err error) {
+	err = sqldb.QueryRow(ctx, tx, `SELECT on_hand, available, held, committed, version FROM stock WHERE item_id = ? AND location = ?`,
 		itemID, location).Scan(&b.OnHand, &b.Available, &b.Held, &b.Committed, &b.Version)
 	return b, err
 }
 
-func findMovement(ctx context.Context, tx *sql.Tx, id int64) (domain.Movement, error) {
-	return scanMovement(tx.QueryRowContext(ctx, `
-		SELECT id, item_id, location, delta, reason, reference, created_at FROM movements WHERE id = ?`, id))
+func findMovement(ctx context.Context, tx *sqldb.Tx, id int64) (domain.Movement, error) {
+	movements, err := findMovements(ctx, tx, `WHERE id = ?`, id)
+	if err != nil {
+		return domain.Movement{}, err
+	}
+	if len(movements) == 0 {
+		return domain.Movement{}, fmt.Errorf("movement %d is not in the ledger", id)
+	}
+	return movements[0], nil
 }
 
 // command is what is kept of a command that came with a key.
@@ -118,9 +125,9 @@ type command struct {
 }
 
 // findCommand returns nil when the key is new.
-func findCommand(ctx context.Context, tx *sql.Tx, operation, key string) (*command, error) {
+func findCommand(ctx context.Context, tx *sqldb.Tx, operation, key string) (*command, error) {
 	var c command
-	err := tx.QueryRowContext(ctx, `SELECT item_id, fingerprint, result FROM commands WHERE operation = ? AND key = ?`,
+	err := sqldb.QueryRow(ctx, tx, `SELECT item_id, fingerprint, result FROM commands WHERE operation = ? AND key = ?`,
 		operation, key).Scan(&c.itemID, &c.fingerprint, &c.result)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
@@ -129,8 +136,8 @@ func findCommand(ctx context.Context, tx *sql.Tx, operation, key string) (*comma
 }
 
 // saveCommand keeps a command, in place of the one that had the key before.
-func saveCommand(ctx context.Context, tx *sql.Tx, operation, key string, c command, now time.Time) error {
-	_, err := tx.ExecContext(ctx, `
+func saveCommand(ctx context.Context, tx *sqldb.Tx, operation, key string, c command, now time.Time) error {
+	err := tx.Exec(ctx, `
 		INSERT INTO commands (operation, key, item_id, fingerprint, result, created_at) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (operation, key) DO UPDATE SET
 			item_id = excluded.item_id, fingerprint = excluded.fingerprint, result = excluded.result, created_at = excluded.created_at`,

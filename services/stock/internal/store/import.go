@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"time"
 
@@ -14,9 +13,9 @@ import (
 // Import implements domain.Store: one transaction for all lines.
 func (s *Store) Import(ctx context.Context, lines []domain.ImportLine, set bool, now time.Time) ([]domain.ImportResult, error) {
 	results := make([]domain.ImportResult, len(lines))
-	err := s.db.Update(ctx, func(tx *sql.Tx) error {
+	err := s.db.Update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		for i, line := range lines {
-			err := sqldb.Try(ctx, tx, func() (err error) {
+			err := tx.Try(ctx, func() (err error) {
 				results[i], err = importLine(ctx, tx, line, set, now)
 				return err
 			})
@@ -36,7 +35,7 @@ func (s *Store) Import(ctx context.Context, lines []domain.ImportLine, set bool,
 
 // importLine receives the quantity the first time that the key comes for the
 // item, and brings on_hand to it with set.
-func importLine(ctx context.Context, tx *sql.Tx, line domain.ImportLine, set bool, now time.Time) (domain.ImportResult, error) {
+func importLine(ctx context.Context, tx *sqldb.Tx, line domain.ImportLine, set bool, now time.Time) (domain.ImportResult, error) {
 	known, err := findCommand(ctx, tx, opImport, line.Key)
 	if err != nil {
 		return domain.ImportResult{}, err
@@ -75,23 +74,23 @@ func importLine(ctx context.Context, tx *sql.Tx, line domain.ImportLine, set boo
 }
 
 // setPolicy gives an item its policy, and says whether it had another.
-func setPolicy(ctx context.Context, tx *sql.Tx, itemID int64, policy domain.Policy) (changed bool, err error) {
+func setPolicy(ctx context.Context, tx *sqldb.Tx, itemID int64, policy domain.Policy) (changed bool, err error) {
 	before, err := ensureItem(ctx, tx, itemID, domain.MainLocation)
 	if err != nil || before == policy {
 		return false, err
 	}
 	if floor, ok := policy.Floor(); ok {
 		var lowest int64
-		if err := tx.QueryRowContext(ctx, `SELECT min(available) FROM stock WHERE item_id = ?`, itemID).Scan(&lowest); err != nil {
+		if err := sqldb.QueryRow(ctx, tx, `SELECT min(available) FROM stock WHERE item_id = ?`, itemID).Scan(&lowest); err != nil {
 			return false, err
 		}
 		if lowest < floor {
 			return false, fault.New(fault.Conflict, "%d available, and the policy %s allows no less than %d", lowest, policy, floor)
 		}
 	}
-	if _, err := tx.ExecContext(ctx, `UPDATE items SET policy = ? WHERE item_id = ?`, policy, itemID); err != nil {
+	if err := tx.Exec(ctx, `UPDATE items SET policy = ? WHERE item_id = ?`, policy, itemID); err != nil {
 		return false, err
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE stock SET floor = ?, version = version + 1 WHERE item_id = ?`, floorColumn(policy), itemID)
+	err = tx.Exec(ctx, `UPDATE stock SET floor = ?, version = version + 1 WHERE item_id = ?`, floorColumn(policy), itemID)
 	return true, err
 }

@@ -3,7 +3,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"embed"
 	"encoding/json"
 	"errors"
@@ -46,7 +45,7 @@ func (s *Store) Close() error { return s.db.Close() }
 
 // Empty tells whether the store has never held any stock.
 func (s *Store) Empty(ctx context.Context) (empty bool, err error) {
-	err = s.db.Read().QueryRowContext(ctx, `SELECT NOT EXISTS (SELECT 1 FROM items)`).Scan(&empty)
+	err = sqldb.QueryRow(ctx, s.db.Read(), `SELECT NOT EXISTS (SELECT 1 FROM items)`).Scan(&empty)
 	return empty, err
 }
 
@@ -56,7 +55,7 @@ func (s *Store) Stock(ctx context.Context, ids []int64) (stocks []domain.Stock, 
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.db.Read().QueryContext(ctx, `
+	rows, err := s.db.Read().Query(ctx, `
 		SELECT wanted.key, items.policy, stock.location, stock.on_hand, stock.available, stock.held, stock.committed, stock.version
 		FROM json_each(?) wanted
 		JOIN items ON items.item_id = wanted.value
@@ -99,38 +98,31 @@ func (s *Store) Movements(ctx context.Context, itemID int64, limit int, cursor s
 			return nil, "", fault.Invalid("cursor", "%v", err)
 		}
 	}
-	rows, err := s.db.Read().QueryContext(ctx, `
-		SELECT id, item_id, location, delta, reason, reference, created_at
-		FROM movements WHERE item_id = ? AND id < ? ORDER BY id DESC LIMIT ?`, itemID, place[1], limit+1)
-	if err != nil {
-		return nil, "", err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		movement, err := scanMovement(rows)
-		if err != nil {
-			return nil, "", err
-		}
-		movements = append(movements, movement)
-	}
-	if err := rows.Err(); err != nil || len(movements) <= limit {
+	movements, err = findMovements(ctx, s.db.Read(), `WHERE item_id = ? AND id < ? ORDER BY id DESC LIMIT ?`, itemID, place[1], limit+1)
+	if err != nil || len(movements) <= limit {
 		return movements, "", err
 	}
 	movements = movements[:limit]
 	return movements, sqldb.EncodeCursor(scope, itemID, movements[limit-1].ID), nil
 }
 
-// scanner is a row or rows.
-type scanner interface{ Scan(dest ...any) error }
-
-var _ scanner = (*sql.Row)(nil)
-
-func scanMovement(row scanner) (domain.Movement, error) {
-	var (
-		m       domain.Movement
-		created int64
-	)
-	err := row.Scan(&m.ID, &m.ItemID, &m.Location, &m.Delta, &m.Reason, &m.Reference, &created)
-	m.CreatedAt = time.UnixMilli(created).UTC()
-	return m, err
+// findMovements selects movements with the rest of a query: WHERE, ORDER BY.
+func findMovements(ctx context.Context, q sqldb.Querier, rest string, args ...any) (movements []domain.Movement, err error) {
+	rows, err := q.Query(ctx, `SELECT id, item_id, location, delta, reason, reference, created_at FROM movements `+rest, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var (
+			m       domain.Movement
+			created int64
+		)
+		if err := rows.Scan(&m.ID, &m.ItemID, &m.Location, &m.Delta, &m.Reason, &m.Reference, &created); err != nil {
+			return nil, err
+		}
+		m.CreatedAt = time.UnixMilli(created).UTC()
+		movements = append(movements, m)
+	}
+	return movements, rows.Err()
 }
