@@ -75,7 +75,8 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		server.WithRedirectTrailingSlash(false),
 		server.WithMaxHeaderBytes(http.MaxHeaderBytes),
 		server.WithReadTimeout(30*time.Second),
-		server.WithIdleTimeout(2*time.Minute),
+		server.WithIdleTimeout(0), // a connection between requests is netpoll's, which closes it at once on shutdown
+		server.WithKeepAliveTimeout(2*time.Minute),
 		server.WithExitWaitTime(10*time.Second),
 		server.WithDisablePrintRoute(true),
 	)
@@ -107,9 +108,11 @@ func httpPart(hertz *server.Hertz, ln net.Listener) lifecycle.Part {
 		Name:  "http server",
 		Serve: hertz.Run,
 		Stop: func(ctx context.Context) error {
-			err := hertz.Shutdown(ctx)
-			_ = ln.Close() // a server that never ran does not know its listener
-			return err
+			defer ln.Close() // a server that never ran does not know its listener
+			if !hertz.IsRunning() {
+				return nil
+			}
+			return hertz.Shutdown(ctx)
 		},
 	}
 }

@@ -136,8 +136,8 @@ type Movement struct {
 
 // MovementPage is a part of an item's ledger.
 type MovementPage struct {
-	Movements []Movement `json:"movements"`
-	Next      string     `json:"next_cursor,omitzero"`
+	Items []Movement `json:"items"`
+	Next  string     `json:"next_cursor,omitzero"`
 }
 
 // Adjustment asks for a movement.

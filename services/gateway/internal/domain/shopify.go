@@ -111,7 +111,7 @@ func newProductReader(file io.Reader, currencyCode string) (*productReader, erro
 	var missing []fault.Field
 	for _, required := range []string{colHandle, colTitle, colPrice} {
 		if _, ok := p.columns[required]; !ok {
-			missing = append(missing, fault.Field{Field: required, Reason: "is a column that the header lacks; Handle, Title and Variant Price are required"})
+			missing = append(missing, fault.Field{Field: required, Reason: "is missing; the header must have the columns Handle, Title and Variant Price"})
 		}
 	}
 	if len(missing) > 0 {

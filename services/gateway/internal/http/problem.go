@@ -3,7 +3,9 @@ package http
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/cloudwego/hertz/pkg/app"
 	"github.com/cloudwego/hertz/pkg/protocol/consts"
@@ -101,8 +103,24 @@ func notFound(_ context.Context, c *app.RequestContext) error {
 	return fault.New(fault.NotFound, "there is nothing at %s", c.Path())
 }
 
-func methodNotAllowed(_ context.Context, c *app.RequestContext) error {
+// methodNotAllowed names the methods that the path takes: a path is matched
+// by its length and its fixed parts.
+func (h *Handler) methodNotAllowed(_ context.Context, c *app.RequestContext) error {
+	var allowed []string
+	for _, r := range h.routes() {
+		if matches(r.path, string(c.Path())) {
+			allowed = append(allowed, r.method)
+		}
+	}
+	c.Header("Allow", strings.Join(allowed, ", "))
 	return fault.New(fault.MethodNotAllowed, "%s is not possible at %s", c.Method(), c.Path())
+}
+
+func matches(route, path string) bool {
+	parts, given := strings.Split(route, "/"), strings.Split(path, "/")
+	return slices.EqualFunc(parts, given, func(part, text string) bool {
+		return part == text || strings.HasPrefix(part, ":") && text != ""
+	})
 }
 
 // causes are the errors of a request, for the log.

@@ -2,7 +2,8 @@
 package http
 
 import (
-	"github.com/cloudwego/hertz/pkg/route"
+	"github.com/cloudwego/hertz/pkg/protocol/consts"
+	hertzroute "github.com/cloudwego/hertz/pkg/route"
 
 	"github.com/kiteshop/kiteshop/services/gateway/internal/domain"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
@@ -25,7 +26,7 @@ type Handler struct {
 }
 
 // Register adds the routes to router. newID makes request ids and idempotency keys.
-func Register(router *route.Engine, shop *domain.Shop, tel *telemetry.Telemetry, newID func() string) error {
+func Register(router *hertzroute.Engine, shop *domain.Shop, tel *telemetry.Telemetry, newID func() string) error {
 	observe, err := observer(tel, newID)
 	if err != nil {
 		return err
@@ -33,19 +34,34 @@ func Register(router *route.Engine, shop *domain.Shop, tel *telemetry.Telemetry,
 	h := &Handler{shop: shop, newID: newID}
 	router.Use(observe, recoverer(tel))
 	router.NoRoute(answer(notFound))
-	router.NoMethod(answer(methodNotAllowed))
+	router.NoMethod(answer(h.methodNotAllowed))
 
-	router.GET("/api/item", answer(h.tutorialItem))
-
-	api := router.Group("/api/v1")
-	api.GET("/items", answer(h.listItems))
-	api.POST("/items", answer(h.createItem))
-	api.GET("/items/:id", answer(h.getItem))
-	api.PATCH("/items/:id", answer(h.updateItem))
-	api.DELETE("/items/:id", answer(h.deleteItem))
-	api.POST("/imports", answer(h.importItems))
-	api.GET("/stock/:item_id", answer(h.getStock))
-	api.GET("/stock/:item_id/movements", answer(h.listMovements))
-	api.POST("/stock/:item_id/movements", answer(h.createMovement))
+	for _, r := range h.routes() {
+		router.Handle(r.method, r.path, answer(r.handler))
+		if r.method == consts.MethodGet {
+			router.HEAD(r.path, answer(r.handler))
+		}
+	}
 	return nil
+}
+
+// route is one line of the HTTP surface.
+type route struct {
+	method, path string
+	handler      handler
+}
+
+func (h *Handler) routes() []route {
+	return []route{
+		{"GET", "/api/item", h.tutorialItem},
+		{"GET", "/api/v1/items", h.listItems},
+		{"POST", "/api/v1/items", h.createItem},
+		{"GET", "/api/v1/items/:id", h.getItem},
+		{"PATCH", "/api/v1/items/:id", h.updateItem},
+		{"DELETE", "/api/v1/items/:id", h.deleteItem},
+		{"POST", "/api/v1/imports", h.importItems},
+		{"GET", "/api/v1/stock/:item_id", h.getStock},
+		{"GET", "/api/v1/stock/:item_id/movements", h.listMovements},
+		{"POST", "/api/v1/stock/:item_id/movements", h.createMovement},
+	}
 }

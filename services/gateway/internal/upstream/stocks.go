@@ -37,9 +37,9 @@ func (s Stocks) Movements(ctx context.Context, itemID int64, limit int, cursor s
 	if err != nil {
 		return domain.MovementPage{}, transport.ReadFault(stockService, err)
 	}
-	page := domain.MovementPage{Movements: make([]domain.Movement, len(resp.GetMovements())), Next: resp.GetNextCursor()}
+	page := domain.MovementPage{Items: make([]domain.Movement, len(resp.GetMovements())), Next: resp.GetNextCursor()}
 	for i, movement := range resp.GetMovements() {
-		page.Movements[i] = fromMovement(movement)
+		page.Items[i] = fromMovement(movement)
 	}
 	return page, nil
 }
