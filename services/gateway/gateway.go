@@ -68,6 +68,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
+	connections := http.NewConnections()
 	hertz := server.New(
 		server.WithListener(ln),
 		server.WithStreamBody(true),
@@ -75,13 +76,13 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		server.WithRedirectTrailingSlash(false),
 		server.WithMaxHeaderBytes(http.MaxHeaderBytes),
 		server.WithReadTimeout(30*time.Second),
-		server.WithIdleTimeout(0), // a connection between requests is netpoll's, which closes it at once on shutdown
-		server.WithKeepAliveTimeout(2*time.Minute),
+		server.WithIdleTimeout(2*time.Minute),
+		server.WithOnConnect(connections.OnConnect),
 		server.WithExitWaitTime(10*time.Second),
 		server.WithDisablePrintRoute(true),
 	)
-	life.Add(httpPart(hertz, ln))
-	if err := http.Register(hertz.Engine, shop, tel, cfg.NewID); err != nil {
+	life.Add(httpPart(hertz, ln, connections))
+	if err := http.Register(hertz.Engine, connections, shop, tel, cfg.NewID); err != nil {
 		return nil, err
 	}
 	return &Service{Service: life, ln: ln}, nil
@@ -103,7 +104,7 @@ func newShop(cfg Config, registry discovery.Registry) (*domain.Shop, error) {
 	return &domain.Shop{Items: upstream.Items{Client: items}, Stocks: upstream.Stocks{Client: stocks}, Currency: cfg.Currency}, nil
 }
 
-func httpPart(hertz *server.Hertz, ln net.Listener) lifecycle.Part {
+func httpPart(hertz *server.Hertz, ln net.Listener, connections *http.Connections) lifecycle.Part {
 	return lifecycle.Part{
 		Name:  "http server",
 		Serve: hertz.Run,
@@ -112,6 +113,9 @@ func httpPart(hertz *server.Hertz, ln net.Listener) lifecycle.Part {
 			if !hertz.IsRunning() {
 				return nil
 			}
+			closing, closed := context.WithCancel(ctx)
+			defer closed()
+			go connections.CloseIdle(closing)
 			return hertz.Shutdown(ctx)
 		},
 	}

@@ -47,7 +47,6 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 }
 
 func run(ctx context.Context, cfg Config, stdout io.Writer) error {
-	cfg.share()
 	s, err := New(ctx, cfg)
 	if err != nil {
 		return err

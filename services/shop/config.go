@@ -20,7 +20,7 @@ type Config struct {
 }
 
 // DefaultConfig is the shop on the contract's ports, with the demo item, and a
-// log for people where one looks on. The services find each other in memory.
+// log for people where one looks on.
 func DefaultConfig() Config {
 	cfg := Config{Gateway: gateway.DefaultConfig(), Item: item.DefaultConfig(), Stock: stock.DefaultConfig()}
 	cfg.Item.Demo, cfg.Stock.Demo = true, true
@@ -39,9 +39,9 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	c.Gateway.Telemetry.Flags(fs)
 }
 
-// share gives every service what was set for one.
+// share gives every service what was set for one, and a registry in memory.
 func (c *Config) share() {
-	c.Stock.Data, c.Stock.Demo = c.Item.Data, c.Item.Demo
+	c.Stock.Data, c.Stock.Demo, c.Stock.Now = c.Item.Data, c.Item.Demo, c.Item.Now
 	c.Item.Telemetry, c.Stock.Telemetry = c.Gateway.Telemetry, c.Gateway.Telemetry
 	registry := discovery.NewMemory()
 	c.Gateway.Discovery.Registry, c.Item.Discovery.Registry, c.Stock.Discovery.Registry = registry, registry, registry

@@ -29,8 +29,11 @@ type Shop struct {
 	data    string
 }
 
-// New opens the stores and the ports, and fails when it cannot have one of them.
+// New opens the stores and the ports, and fails when it cannot have one of
+// them. What is set for one service and concerns all, as the directory of the
+// item service and the log of the gateway, holds for all.
 func New(ctx context.Context, cfg Config) (_ *Shop, err error) {
+	cfg.share()
 	s := &Shop{data: cfg.Stock.Data}
 	var opened []io.Closer
 	defer func() {

@@ -45,10 +45,12 @@ func Open(cfg Config) (Registry, error) {
 	return newStatic(rest)
 }
 
-// resolver makes a Kitex resolver of a look-up by name.
-func resolver(kind string, lookup func(name string) ([]string, error)) kitex.Resolver {
+// resolver makes a Kitex resolver of a look-up by name. Kitex shares what it
+// has resolved between all clients in the process whose resolvers have the same
+// id, so two registries must not have the same.
+func resolver(id string, lookup func(name string) ([]string, error)) kitex.Resolver {
 	return &kitex.SynthesizedResolver{
-		NameFunc:   func() string { return kind },
+		NameFunc:   func() string { return id },
 		TargetFunc: func(_ context.Context, target rpcinfo.EndpointInfo) string { return target.ServiceName() },
 		ResolveFunc: func(_ context.Context, name string) (kitex.Result, error) {
 			addresses, err := lookup(name)

@@ -8,17 +8,19 @@ import (
 	"sync"
 
 	kitex "github.com/cloudwego/kitex/pkg/discovery"
+	"github.com/google/uuid"
 )
 
 // Memory is a registry for services that share a process.
 type Memory struct {
+	id        string
 	mu        sync.Mutex
 	addresses map[string][]string
 }
 
 // NewMemory makes an empty registry.
 func NewMemory() *Memory {
-	return &Memory{addresses: map[string][]string{}}
+	return &Memory{id: uuid.NewString(), addresses: map[string][]string{}}
 }
 
 // Announce implements Registry.
@@ -36,7 +38,7 @@ func (m *Memory) Announce(_ context.Context, name string, addr net.Addr) (func(c
 
 // Resolver implements Registry.
 func (m *Memory) Resolver() kitex.Resolver {
-	return resolver("memory", func(name string) ([]string, error) {
+	return resolver("memory://"+m.id, func(name string) ([]string, error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if len(m.addresses[name]) == 0 {

@@ -10,12 +10,15 @@ import (
 )
 
 // static is a list that never changes; announcing changes nothing.
-type static map[string][]string
+type static struct {
+	list      string
+	addresses map[string][]string
+}
 
 // newStatic reads name=host:port,…; an entry without a name serves every name
 // that has no entry of its own.
 func newStatic(list string) (Registry, error) {
-	s := static{}
+	s := static{list: list, addresses: map[string][]string{}}
 	for entry := range strings.SplitSeq(list, ",") {
 		name, address, named := strings.Cut(entry, "=")
 		if !named {
@@ -24,7 +27,7 @@ func newStatic(list string) (Registry, error) {
 		if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
 			return nil, fmt.Errorf("registry static://%s: entry %q must be name=host:port or host:port", list, entry)
 		}
-		s[name] = append(s[name], address)
+		s.addresses[name] = append(s.addresses[name], address)
 	}
 	return s, nil
 }
@@ -34,8 +37,8 @@ func (s static) Announce(context.Context, string, net.Addr) (func(context.Contex
 }
 
 func (s static) Resolver() kitex.Resolver {
-	return resolver("static", func(name string) ([]string, error) {
-		for _, addresses := range [][]string{s[name], s[""]} {
+	return resolver("static://"+s.list, func(name string) ([]string, error) {
+		for _, addresses := range [][]string{s.addresses[name], s.addresses[""]} {
 			if len(addresses) > 0 {
 				return addresses, nil
 			}

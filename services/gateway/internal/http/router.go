@@ -25,14 +25,15 @@ type Handler struct {
 	newID func() string
 }
 
-// Register adds the routes to router. newID makes request ids and idempotency keys.
-func Register(router *hertzroute.Engine, shop *domain.Shop, tel *telemetry.Telemetry, newID func() string) error {
+// Register adds the routes to router, whose connections are known to
+// connections. newID makes request ids and idempotency keys.
+func Register(router *hertzroute.Engine, connections *Connections, shop *domain.Shop, tel *telemetry.Telemetry, newID func() string) error {
 	observe, err := observer(tel, newID)
 	if err != nil {
 		return err
 	}
 	h := &Handler{shop: shop, newID: newID}
-	router.Use(observe, recoverer(tel))
+	router.Use(connections.handler, observe, recoverer(tel))
 	router.NoRoute(answer(notFound))
 	router.NoMethod(answer(h.methodNotAllowed))
 
