@@ -72,7 +72,7 @@ func TestBadInputIsAnsweredWithWhatIsWrongAndWhatIsAllowed(t *testing.T) {
 		{"import without CSV", "POST", imports, `{}`, "Content-Type: application/json", 415, "unsupported_media_type", "", `the Content-Type is "application/json"; it must be text/csv`},
 		{"import of nothing", "POST", imports, ``, "Content-Type: text/csv", 400, "invalid_argument", "body", "is empty; it must be a CSV file with a header"},
 		{"import without columns", "POST", imports, "Handle,Title\nh,t\n", "Content-Type: text/csv", 400, "invalid_argument", "Variant Price", "is missing; the header must have the columns Handle, Title and Variant Price"},
-		{"import with a broken header", "POST", imports, "Handle,\"Title\nh,t\n", "Content-Type: text/csv", 400, "invalid_argument", "body", "is no CSV file: line 3: extraneous or missing \" in quoted-field"},
+		{"import with a broken header", "POST", imports, "Handle,\"Title\nh,t\n", "Content-Type: text/csv", 400, "invalid_argument", "body", "is no CSV file: line 2: extraneous or missing \" in quoted-field"},
 		{"import with a strange switch", "POST", imports + "?set_stock=1", "", "Content-Type: text/csv", 400, "invalid_argument", "set_stock", `must be true or false, not "1"`},
 		{"unknown path", "GET", "/api/v2/items", "", "", 404, "not_found", "", "there is nothing at /api/v2/items"},
 		{"unknown method", "PUT", items + "/1024", "", "", 405, "method_not_allowed", "", "PUT is not possible at /api/v1/items/1024"},

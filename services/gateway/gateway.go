@@ -64,7 +64,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 			return err
 		}})
 	}
-	ln, err := lifecycle.Listen("http", cfg.HTTP)
+	ln, err := transport.Listen("http", cfg.HTTP)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ type Server struct {
 
 // NewServer opens address. Services are registered on it before it serves.
 func NewServer(address string, tel *telemetry.Telemetry) (*Server, error) {
-	ln, err := lifecycle.Listen("rpc", address)
+	ln, err := Listen("rpc", address)
 	if err != nil {
 		return nil, err
 	}
