@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cloudwego/hertz/pkg/common/hlog"
+	"github.com/cloudwego/kitex/pkg/klog"
+
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
 	"github.com/kiteshop/kiteshop/services/shop"
 )
@@ -31,6 +34,8 @@ func TestMain(m *testing.M) {
 		})
 		return
 	}
+	klog.SetOutput(io.Discard) // the services have logs of their own
+	hlog.SetOutput(io.Discard)
 	os.Exit(m.Run())
 }
 

@@ -37,9 +37,16 @@ type ImportRow struct {
 	ImagesOnly bool
 }
 
+// The outcomes of a row.
+const (
+	Created   = "created"
+	Updated   = "updated"
+	Unchanged = "unchanged"
+	Rejected  = "rejected"
+)
+
 // ImportOutcome is what the catalogue did with a row.
 type ImportOutcome struct {
-	// Outcome is created, updated, unchanged or rejected.
 	Outcome string
 	ID      int64
 	Problem fault.Field
@@ -291,7 +298,7 @@ func (r *importRun) send(ctx context.Context) error {
 	var of []int // the row of each line
 	for i, outcome := range outcomes {
 		switch row := batch[i]; {
-		case outcome.Outcome == "rejected":
+		case outcome.Outcome == Rejected:
 			r.wrong(RowError{Line: row.line, Column: columnOf(outcome.Problem.Field), Reason: outcome.Problem.Reason})
 		case row.variant != nil:
 			lines = append(lines, StockLine{ItemID: outcome.ID, Key: importKey(row.Handle, row.Options), Quantity: row.variant.quantity, Policy: row.variant.policy})
@@ -314,9 +321,9 @@ func (r *importRun) send(ctx context.Context) error {
 // count adds one variant to the report.
 func (r *importRun) count(outcome string, stock StockOutcome, line StockLine, at int) {
 	switch {
-	case outcome == "created":
+	case outcome == Created:
 		r.report.Created++
-	case outcome == "updated" || stock.Changed:
+	case outcome == Updated || stock.Changed:
 		r.report.Updated++
 	default:
 		r.report.Unchanged++

@@ -181,14 +181,16 @@ func toStatus(status string) item.Status {
 }
 
 func fromImportResult(r *item.ImportResult) domain.ImportOutcome {
-	out := domain.ImportOutcome{Outcome: "unchanged", ID: r.GetId(), Problem: fault.Field{Field: r.GetField(), Reason: r.GetReason()}}
+	out := domain.ImportOutcome{ID: r.GetId(), Problem: fault.Field{Field: r.GetField(), Reason: r.GetReason()}}
 	switch r.GetOutcome() {
 	case item.ImportOutcome_IMPORT_OUTCOME_CREATED:
-		out.Outcome = "created"
+		out.Outcome = domain.Created
 	case item.ImportOutcome_IMPORT_OUTCOME_UPDATED:
-		out.Outcome = "updated"
-	case item.ImportOutcome_IMPORT_OUTCOME_REJECTED:
-		out.Outcome = "rejected"
+		out.Outcome = domain.Updated
+	case item.ImportOutcome_IMPORT_OUTCOME_UNCHANGED:
+		out.Outcome = domain.Unchanged
+	default:
+		out.Outcome = domain.Rejected
 	}
 	return out
 }

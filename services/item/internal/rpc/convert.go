@@ -113,14 +113,18 @@ func fromImportRow(row *item.ImportRow) domain.ImportRow {
 }
 
 func toImportResult(r domain.ImportResult) *item.ImportResult {
-	outcome := item.ImportOutcome_IMPORT_OUTCOME_UNCHANGED
-	switch r.Outcome {
+	return &item.ImportResult{Outcome: toOutcome(r.Outcome), Id: r.ID, Field: r.Problem.Field, Reason: r.Problem.Reason}
+}
+
+func toOutcome(o domain.Outcome) item.ImportOutcome {
+	switch o {
 	case domain.Created:
-		outcome = item.ImportOutcome_IMPORT_OUTCOME_CREATED
+		return item.ImportOutcome_IMPORT_OUTCOME_CREATED
 	case domain.Updated:
-		outcome = item.ImportOutcome_IMPORT_OUTCOME_UPDATED
-	case domain.Rejected:
-		outcome = item.ImportOutcome_IMPORT_OUTCOME_REJECTED
+		return item.ImportOutcome_IMPORT_OUTCOME_UPDATED
+	case domain.Unchanged:
+		return item.ImportOutcome_IMPORT_OUTCOME_UNCHANGED
+	default:
+		return item.ImportOutcome_IMPORT_OUTCOME_REJECTED
 	}
-	return &item.ImportResult{Outcome: outcome, Id: r.ID, Field: r.Problem.Field, Reason: r.Problem.Reason}
 }
