@@ -32,7 +32,7 @@ func clientCommand(stdout io.Writer) *ffcli.Command {
 		Options:    config.Options(),
 		Exec: func(ctx context.Context, args []string) error {
 			if len(args) > 0 {
-				return errUsage("client takes flags only, and was given %q", args)
+				return fmt.Errorf("client takes flags only, and was given %q", args)
 			}
 			registry, err := discovery.Open(discovery.Config{URL: "static://item=" + *address})
 			if err != nil {

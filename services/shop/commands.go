@@ -2,7 +2,6 @@ package shop
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -52,9 +51,4 @@ func run(ctx context.Context, cfg Config, stdout io.Writer) error {
 		return err
 	}
 	return s.Run(ctx, func() { fmt.Fprint(stdout, s.Banner()) })
-}
-
-// errUsage makes ffcli print the usage.
-func errUsage(format string, args ...any) error {
-	return errors.Join(fmt.Errorf(format, args...), flag.ErrHelp)
 }

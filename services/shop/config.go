@@ -12,6 +12,9 @@ import (
 	"github.com/kiteshop/kiteshop/services/stock"
 )
 
+// inProcess stands where the URL of a registry could: the services find each other in memory.
+const inProcess = "in process"
+
 // Config is the configuration of each service. DefaultConfig fills it.
 type Config struct {
 	Gateway gateway.Config
@@ -23,7 +26,8 @@ type Config struct {
 // log for people where one looks on.
 func DefaultConfig() Config {
 	cfg := Config{Gateway: gateway.DefaultConfig(), Item: item.DefaultConfig(), Stock: stock.DefaultConfig()}
-	cfg.Item.Demo, cfg.Stock.Demo = true, true
+	cfg.Item.Demo = true
+	cfg.Gateway.Discovery.URL = inProcess
 	if term.IsTerminal(int(os.Stderr.Fd())) {
 		cfg.Gateway.Telemetry.Format = "text"
 	}
@@ -36,13 +40,16 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.Gateway.Currency, "currency", c.Gateway.Currency, "ISO 4217 `code` of the prices in product files")
 	fs.StringVar(&c.Item.Data, "data", c.Item.Data, "`directory` of the databases")
 	fs.BoolVar(&c.Item.Demo, "demo", c.Item.Demo, "put the tutorial's item 1024 with 100 units into an empty store")
+	c.Gateway.Discovery.Flags(fs)
 	c.Gateway.Telemetry.Flags(fs)
 }
 
-// share gives every service what was set for one, and a registry in memory.
+// share gives every service what was set for one.
 func (c *Config) share() {
 	c.Stock.Data, c.Stock.Demo, c.Stock.Now = c.Item.Data, c.Item.Demo, c.Item.Now
 	c.Item.Telemetry, c.Stock.Telemetry = c.Gateway.Telemetry, c.Gateway.Telemetry
-	registry := discovery.NewMemory()
-	c.Gateway.Discovery.Registry, c.Item.Discovery.Registry, c.Stock.Discovery.Registry = registry, registry, registry
+	if c.Gateway.Discovery.URL == inProcess {
+		c.Gateway.Discovery.Registry = discovery.NewMemory()
+	}
+	c.Item.Discovery, c.Stock.Discovery = c.Gateway.Discovery, c.Gateway.Discovery
 }

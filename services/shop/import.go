@@ -33,7 +33,7 @@ func importCommand(stdout io.Writer) *ffcli.Command {
 		Options:    config.Options(),
 		Exec: func(ctx context.Context, args []string) error {
 			if len(args) != 1 {
-				return errUsage("import takes one file, and was given %d", len(args))
+				return fmt.Errorf("import takes one file after its flags, and was given %q", args)
 			}
 			return importFile(ctx, *address, args[0], *set, stdout)
 		},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,7 +36,7 @@ func (l *levels) BatchGetStock(ctx context.Context, req *stock.BatchGetStockReq)
 }
 
 // serve runs a stock service and returns a Stock that asks it.
-func serve(t *testing.T, handler *levels, budget time.Duration, now func() time.Time) *Stock {
+func serve(t *testing.T, handler *levels, budget, maxAge time.Duration) *Stock {
 	t.Helper()
 	tel, err := telemetry.New("test", telemetry.Config{})
 	if err != nil {
@@ -64,46 +65,45 @@ func serve(t *testing.T, handler *levels, budget time.Duration, now func() time.
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := NewStock(client, budget, 200*time.Millisecond, now, slog.New(slog.DiscardHandler))
+	s, err := NewStock(client, budget, maxAge, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-func TestALevelIsAskedForAgainWhenItIsTooOld(t *testing.T) {
+func TestOnlyWhatIsNotInMemoryIsAskedFor(t *testing.T) {
 	t.Parallel()
-	now := time.Unix(1_000, 0)
-	var asked [][]int64
-	handler := &levels{answer: func(_ context.Context, ids []int64) (map[int64]int64, error) {
-		asked = append(asked, ids)
-		return map[int64]int64{1: int64(len(asked)), 2: int64(len(asked))}, nil
-	}}
-	s := serve(t, handler, time.Minute, func() time.Time { return now })
-	for _, step := range []struct {
-		later time.Duration
-		ids   []int64
-		want  map[int64]int64
+	for _, c := range []struct {
+		maxAge time.Duration
+		asked  [][]int64
+		last   map[int64]int64
 	}{
-		{0, []int64{1}, map[int64]int64{1: 1}},
-		{199 * time.Millisecond, []int64{1, 2}, map[int64]int64{1: 1, 2: 2}},
-		{time.Millisecond, []int64{1, 2}, map[int64]int64{1: 3, 2: 2}},
+		{time.Hour, [][]int64{{1}, {2}}, map[int64]int64{1: 1, 2: 2}},
+		{time.Nanosecond, [][]int64{{1}, {1, 2}, {1, 2}}, map[int64]int64{1: 3, 2: 3}},
 	} {
-		now = now.Add(step.later)
-		if got := s.Available(t.Context(), step.ids); !reflect.DeepEqual(got, step.want) {
-			t.Errorf("after %s: %v, want %v", step.later, got, step.want)
+		var asked [][]int64
+		handler := &levels{answer: func(_ context.Context, ids []int64) (map[int64]int64, error) {
+			slices.Sort(ids)
+			asked = append(asked, ids)
+			return map[int64]int64{1: int64(len(asked)), 2: int64(len(asked))}, nil
+		}}
+		s := serve(t, handler, time.Minute, c.maxAge)
+		s.Available(t.Context(), []int64{1})
+		s.Available(t.Context(), []int64{1, 2})
+		if got := s.Available(t.Context(), []int64{1, 2}); !reflect.DeepEqual(got, c.last) {
+			t.Errorf("kept for %s: %v, want %v", c.maxAge, got, c.last)
 		}
-	}
-	handler.mu.Lock()
-	defer handler.mu.Unlock()
-	if want := [][]int64{{1}, {2}, {1}}; !reflect.DeepEqual(asked, want) {
-		t.Errorf("asked for %v, want %v", asked, want)
+		handler.mu.Lock()
+		if !reflect.DeepEqual(asked, c.asked) {
+			t.Errorf("kept for %s: asked for %v, want %v", c.maxAge, asked, c.asked)
+		}
+		handler.mu.Unlock()
 	}
 }
 
 func TestWithoutAnAnswerInTimeAStockIsUnknownAndNotAnOldNumber(t *testing.T) {
 	t.Parallel()
-	now := time.Unix(1_000, 0)
 	var stuck atomic.Bool
 	handler := &levels{answer: func(ctx context.Context, _ []int64) (map[int64]int64, error) {
 		if stuck.Load() {
@@ -112,12 +112,11 @@ func TestWithoutAnAnswerInTimeAStockIsUnknownAndNotAnOldNumber(t *testing.T) {
 		}
 		return map[int64]int64{1: 7}, nil
 	}}
-	s := serve(t, handler, 50*time.Millisecond, func() time.Time { return now })
+	s := serve(t, handler, 50*time.Millisecond, time.Nanosecond)
 	if got, want := s.Available(t.Context(), []int64{1}), (map[int64]int64{1: 7}); !reflect.DeepEqual(got, want) {
 		t.Fatalf("available %v, want %v", got, want)
 	}
 	stuck.Store(true)
-	now = now.Add(time.Second)
 	if got := s.Available(t.Context(), []int64{1}); len(got) != 0 {
 		t.Errorf("available %v", got)
 	}
