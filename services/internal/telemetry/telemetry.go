@@ -79,6 +79,13 @@ func New(service string, cfg Config) (*Telemetry, error) {
 	}, nil
 }
 
+// Durations makes a histogram of seconds, with the boundaries that OpenTelemetry's
+// semantic conventions advise for requests.
+func (t *Telemetry) Durations(name, description string) (metric.Float64Histogram, error) {
+	return t.Meter.Float64Histogram(name, metric.WithUnit("s"), metric.WithDescription(description),
+		metric.WithExplicitBucketBoundaries(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10))
+}
+
 // requestIDKey is the name under which Kitex carries the id over every hop.
 const requestIDKey = "REQUEST_ID"
 

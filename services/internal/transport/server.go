@@ -103,8 +103,7 @@ func (s *Server) Announcement(registry discovery.Registry, names ...string) life
 // serverObserver bounds each call by the caller's deadline, measures it, logs
 // it if it failed by our fault, and makes every error fit for the wire.
 func serverObserver(tel *telemetry.Telemetry) (endpoint.Middleware, error) {
-	duration, err := tel.Meter.Float64Histogram("rpc.server.call.duration",
-		metric.WithUnit("s"), metric.WithDescription("Time from the request's arrival to the handler's end."))
+	duration, err := tel.Durations("rpc.server.call.duration", "Time from the request's arrival to the handler's end.")
 	if err != nil {
 		return nil, err
 	}

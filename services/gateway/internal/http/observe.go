@@ -22,8 +22,7 @@ const (
 
 // observer gives each request an id, measures it, and writes one line about it to the log.
 func observer(tel *telemetry.Telemetry, newID func() string) (app.HandlerFunc, error) {
-	duration, err := tel.Meter.Float64Histogram("http.server.request.duration",
-		metric.WithUnit("s"), metric.WithDescription("Time from the request's arrival to the answer."))
+	duration, err := tel.Durations("http.server.request.duration", "Time from the request's arrival to the answer.")
 	if err != nil {
 		return nil, err
 	}
