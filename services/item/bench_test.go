@@ -30,7 +30,7 @@ import (
 
 const (
 	callers        = 32  // that call at the same time
-	callsPerCaller = 500 // in one round
+	callsPerCaller = 100 // in one round
 	serveVariable  = "SERVE_BENCHMARK"
 )
 
@@ -164,6 +164,7 @@ func startServer(tb testing.TB) (address string) {
 	cfg.RPC, cfg.Lifecycle.Admin, cfg.Lifecycle.Debug = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Data, cfg.Demo = tb.TempDir(), false
 	cfg.Discovery.Registry = registry
+	cfg.ItemMaxAge, cfg.StockMaxAge = time.Hour, time.Hour
 	cfg.Telemetry.Output = nil
 	service, err := New(tb.Context(), cfg)
 	must(tb, err)

@@ -59,7 +59,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("stock client: %w", err)
 	}
-	stock, err := upstream.NewStock(client, cfg.StockBudget, cfg.StockMaxAge, cfg.Now, tel.Log)
+	stock, err := upstream.NewStock(client, cfg.StockBudget, cfg.StockMaxAge, tel.Log)
 	if err != nil {
 		return nil, err
 	}

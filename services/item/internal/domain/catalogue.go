@@ -73,7 +73,8 @@ func (c *Catalogue) Get(ctx context.Context, id int64) (Stocked, error) {
 	if err != nil {
 		return Stocked{}, err
 	}
-	return c.stocked(ctx, item)[0], nil
+	units, known := c.Stock.Available(ctx, []int64{id})[id]
+	return Stocked{Item: item, Stock: Available{Units: units, Known: known}}, nil
 }
 
 // BatchGet returns the items that exist, in the order of ids.

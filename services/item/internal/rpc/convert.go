@@ -16,7 +16,8 @@ func toItem(i domain.Stocked) *item.Item {
 		out.Price = &item.Money{Amount: i.Price.Amount, Currency: i.Price.Currency}
 	}
 	if i.Stock.Known {
-		out.Stock = &i.Stock.Units
+		units := i.Stock.Units // a pointer into i would move all of i to the heap
+		out.Stock = &units
 	}
 	return out
 }

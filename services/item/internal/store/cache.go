@@ -17,7 +17,7 @@ const cachedItems = 10_000
 type cache struct {
 	maxAge  time.Duration
 	now     func() time.Time
-	entries *otter.Cache[int64, entry]
+	entries *otter.Cache[int64, *entry]
 }
 
 // entry is an item as it was read at asOf. Without loaded it only says that
@@ -30,9 +30,9 @@ type entry struct {
 }
 
 func newCache(maxAge time.Duration, now func() time.Time) (*cache, error) {
-	entries, err := otter.New(&otter.Options[int64, entry]{
+	entries, err := otter.New(&otter.Options[int64, *entry]{
 		MaximumSize:      cachedItems,
-		ExpiryCalculator: otter.ExpiryWriting[int64, entry](max(maxAge, time.Second)),
+		ExpiryCalculator: otter.ExpiryWriting[int64, *entry](max(maxAge, time.Second)),
 	})
 	if err != nil {
 		return nil, err
@@ -50,17 +50,17 @@ func (c *cache) get(ctx context.Context, id int64, load func(context.Context, in
 	if err != nil {
 		return domain.Item{}, err
 	}
-	c.keep(id, entry{item: item, asOf: start, loaded: true})
+	c.keep(id, &entry{item: item, asOf: start, loaded: true})
 	return item, nil
 }
 
 // forget drops what is older than version; a deletion names a version that no item reaches.
 func (c *cache) forget(id, version int64) {
-	c.keep(id, entry{item: domain.Item{Version: version}})
+	c.keep(id, &entry{item: domain.Item{Version: version}})
 }
 
-func (c *cache) keep(id int64, fresh entry) {
-	c.entries.Compute(id, func(old entry, found bool) (entry, otter.ComputeOp) {
+func (c *cache) keep(id int64, fresh *entry) {
+	c.entries.Compute(id, func(old *entry, found bool) (*entry, otter.ComputeOp) {
 		if found && old.item.Version > fresh.item.Version {
 			return old, otter.CancelOp
 		}
