@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/cloudwego/kitex/client"
+	"github.com/cloudwego/kitex/pkg/connpool"
 	"github.com/cloudwego/kitex/pkg/remote/codec"
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
 	"github.com/cloudwego/kitex/pkg/transmeta"
@@ -17,6 +18,9 @@ const (
 	callTimeout = 3 * time.Second
 	// connectTimeout bounds one attempt to reach one instance.
 	connectTimeout = 500 * time.Millisecond
+	// maxIdle is how many connections to one instance wait for the next call.
+	// Beyond Kitex's default of 10 every call would dial anew.
+	maxIdle = 256
 )
 
 // ClientOptions make a generated client find its service in registry and name
@@ -30,5 +34,8 @@ func ClientOptions(caller string, registry discovery.Registry) []client.Option {
 		client.WithCodec(codec.NewDefaultCodecWithSizeLimit(MaxMessageBytes)),
 		client.WithRPCTimeout(callTimeout),
 		client.WithConnectTimeout(connectTimeout),
+		client.WithLongConnection(connpool.IdleConfig{
+			MaxIdlePerAddress: maxIdle, MaxIdleGlobal: 10 * maxIdle, MaxIdleTimeout: time.Minute,
+		}),
 	}
 }
