@@ -284,3 +284,23 @@ func TestKilledInTheMiddleAndImportedAgainAnImportIsComplete(t *testing.T) {
 		t.Errorf("%d items with %d units, want %d with %d", items, units, rows+1, want)
 	}
 }
+
+func TestAPolicyThatTheStockCannotKeepIsReportedAndChangesNothing(t *testing.T) {
+	t.Parallel()
+	s := open(t, config(t.TempDir()))
+	row := func(policy string, quantity int) string {
+		return header + fmt.Sprintf("a,A,,,,,,Size,S,,,,%d,%s,9.99,,\n", quantity, policy)
+	}
+	s.importCSV(row("continue", 1), "")
+	s.send("POST", "/api/v1/stock/1025/movements", `{"delta":-4,"reason":"sold"}`).want(t, http.StatusCreated, nil)
+	got := s.importCSV(row("deny", 5), "?set_stock=true")
+	want := report{Unchanged: 1, Rows: 1, Errors: []rowError{{2, "Variant Inventory Qty", "-3 available, and the policy deny allows no less than 0"}}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("reported %+v, want %+v", got, want)
+	}
+	var now stock
+	s.send("GET", "/api/v1/stock/1025", "").want(t, http.StatusOK, &now)
+	if now.OnHand != -3 || now.Policy != "backorder" || now.Version != 3 {
+		t.Errorf("the stock is %+v", now)
+	}
+}

@@ -85,7 +85,7 @@ func (b Balance) Move(delta int64, policy Policy) (Balance, error) {
 	after.OnHand += delta
 	after.Available += delta
 	after.Version++
-	if floor, ok := policy.Floor(); ok && delta < 0 && after.Available < floor {
+	if floor, ok := policy.Floor(); ok && after.Available < floor {
 		return b, fault.New(fault.Conflict, "%d available, a change of %d would leave %d, and the policy %s allows no less than %d",
 			b.Available, delta, after.Available, policy, floor)
 	}
