@@ -158,8 +158,8 @@ func TestCheckEnvironmentTakesWhatAnyOfTheSetsKnows(t *testing.T) {
 	t.Parallel()
 	first, second := flag.NewFlagSet("first", flag.ContinueOnError), flag.NewFlagSet("second", flag.ContinueOnError)
 	first.String("rpc", "", "")
+	first.String("set-stock", "", "")
 	second.String("rpc", "", "")
-	second.String("set-stock", "", "")
 	for _, c := range []struct {
 		name    string
 		environ []string

@@ -5,7 +5,9 @@ import (
 	"flag"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
@@ -57,16 +59,16 @@ func announce(t *testing.T, registry discovery.Registry, name, address string) (
 	t.Helper()
 	addr, err := net.ResolveTCPAddr("tcp", address)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
 	undo, err := registry.Announce(t.Context(), name, addr)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
 	return func() {
 		t.Helper()
 		if err := undo(context.Background()); err != nil {
-			t.Fatal(err)
+			t.Error(err)
 		}
 	}
 }
@@ -173,6 +175,27 @@ func TestMemoryDoesNotChangeAnAnswerAlreadyGiven(t *testing.T) {
 	if got := result.Instances[0].Address().String(); got != "127.0.0.1:1" {
 		t.Errorf("first instance = %s, want 127.0.0.1:1", got)
 	}
+}
+
+func TestMemoryMayBeUsedByManyAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	registry := discovery.NewMemory()
+	announce(t, registry, "item", "127.0.0.1:9")
+	var all sync.WaitGroup
+	for i := range 8 {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(i+1))
+		all.Go(func() {
+			for range 50 {
+				withdraw := announce(t, registry, "item", address)
+				if got, err := resolve(t, registry, "item"); !slices.Contains(got, address) {
+					t.Errorf("item is at %v (error %v), not at %s", got, err, address)
+				}
+				withdraw()
+			}
+		})
+	}
+	all.Wait()
+	wantAddresses(t, registry, "item", "127.0.0.1:9")
 }
 
 func TestRegistriesInOneProcessDoNotKnowEachOther(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -65,23 +66,11 @@ func TestALogLineCarriesTheRequestItBelongsTo(t *testing.T) {
 				c.want[key] = value
 			}
 			lines := parse(t, &log)
-			if len(lines) != 1 || !equal(lines[0], c.want) {
+			if len(lines) != 1 || !maps.Equal(lines[0], c.want) {
 				t.Errorf("log = %v, want one line %v", lines, c.want)
 			}
 		})
 	}
-}
-
-func equal(a, b map[string]any) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for key := range a {
-		if a[key] != b[key] {
-			return false
-		}
-	}
-	return true
 }
 
 func TestTheTextFormatCarriesTheRequestToo(t *testing.T) {
@@ -170,6 +159,23 @@ func TestFlagsSetLevelAndFormat(t *testing.T) {
 	}
 }
 
+func TestDurationsAreCountedInFractionsOfASecond(t *testing.T) {
+	t.Parallel()
+	tel := newTelemetry(t, telemetry.Config{})
+	took, err := tel.Durations("call.duration", "Time of a call.")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, seconds := range []float64{0.003, 0.03, 0.3} {
+		took.Record(t.Context(), seconds)
+	}
+	for bound, want := range map[string]string{"0.005": "1", "0.025": "1", "0.05": "2", "0.25": "2", "0.5": "3", "10": "3"} {
+		if got := metric(t, tel.Metrics, `call_duration_seconds_bucket\{[^}]*le="`+bound+`"\}`); got != want {
+			t.Errorf("durations of at most %s s = %s, want %s", bound, got, want)
+		}
+	}
+}
+
 // metric reads one value from /metrics over real HTTP.
 func metric(t *testing.T, handler http.Handler, name string) string {
 	t.Helper()
@@ -209,14 +215,14 @@ func TestMetricsServeTheRuntimeAndTheInstruments(t *testing.T) {
 
 func TestServicesInOneProcessCountApart(t *testing.T) {
 	t.Parallel()
-	for _, units := range []int64{2, 5} {
+	for units, want := range map[int64]string{2: "2", 5: "5"} {
 		tel := newTelemetry(t, telemetry.Config{})
 		counter, err := tel.Meter.Int64Counter("orders")
 		if err != nil {
 			t.Fatal(err)
 		}
 		counter.Add(t.Context(), units)
-		if got, want := metric(t, tel.Metrics, "orders_total"), string(rune('0'+units)); got != want {
+		if got := metric(t, tel.Metrics, "orders_total"); got != want {
 			t.Errorf("orders_total = %s, want %s", got, want)
 		}
 	}

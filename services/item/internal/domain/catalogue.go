@@ -21,8 +21,9 @@ const (
 
 // Store keeps the items. Errors are faults where the caller can do something about them.
 type Store interface {
-	// Get returns NotFound for an id that does not exist.
-	Get(ctx context.Context, id int64) (Item, error)
+	// Get returns NotFound for an id that does not exist. Nobody may change the
+	// item: others are given the same one.
+	Get(ctx context.Context, id int64) (*Item, error)
 	// BatchGet leaves out ids that do not exist.
 	BatchGet(ctx context.Context, ids []int64) ([]Item, error)
 	List(ctx context.Context, limit int, cursor string) (Page, error)
@@ -140,7 +141,7 @@ func (c *Catalogue) Create(ctx context.Context, patch Patch) (Stocked, error) {
 	if err != nil {
 		return Stocked{}, err
 	}
-	return Stocked{Item: item, Stock: Available{Known: true}}, nil // a new id was never received
+	return Stocked{Item: &item, Stock: Available{Known: true}}, nil // a new id was never received
 }
 
 // Update changes an item. expected is the version that the caller has seen; 0 takes any.
@@ -174,9 +175,9 @@ func (c *Catalogue) stocked(ctx context.Context, items ...Item) []Stocked {
 	}
 	available := c.Stock.Available(ctx, ids)
 	stocked := make([]Stocked, len(items))
-	for i, item := range items {
-		units, known := available[item.ID]
-		stocked[i] = Stocked{Item: item, Stock: Available{Units: units, Known: known}}
+	for i := range items {
+		units, known := available[items[i].ID]
+		stocked[i] = Stocked{Item: &items[i], Stock: Available{Units: units, Known: known}}
 	}
 	return stocked
 }

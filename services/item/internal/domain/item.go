@@ -85,7 +85,7 @@ type Available struct {
 
 // Stocked is an item with what is available of it.
 type Stocked struct {
-	Item
+	*Item
 	Stock Available
 }
 

@@ -17,22 +17,22 @@ const cachedItems = 10_000
 type cache struct {
 	maxAge  time.Duration
 	now     func() time.Time
-	entries *otter.Cache[int64, *entry]
+	entries *otter.Cache[int64, entry]
 }
 
 // entry is an item as it was read at asOf. Without loaded it only says that
 // nothing below its version may be kept: a read that began before the change
 // may still be under way.
 type entry struct {
-	item   domain.Item
+	item   *domain.Item
 	asOf   time.Time
 	loaded bool
 }
 
 func newCache(maxAge time.Duration, now func() time.Time) (*cache, error) {
-	entries, err := otter.New(&otter.Options[int64, *entry]{
+	entries, err := otter.New(&otter.Options[int64, entry]{
 		MaximumSize:      cachedItems,
-		ExpiryCalculator: otter.ExpiryWriting[int64, *entry](max(maxAge, time.Second)),
+		ExpiryCalculator: otter.ExpiryWriting[int64, entry](max(maxAge, time.Second)),
 	})
 	if err != nil {
 		return nil, err
@@ -41,26 +41,26 @@ func newCache(maxAge time.Duration, now func() time.Time) (*cache, error) {
 }
 
 // get returns the item from memory, or from load, which it then keeps.
-func (c *cache) get(ctx context.Context, id int64, load func(context.Context, int64) (domain.Item, error)) (domain.Item, error) {
+func (c *cache) get(ctx context.Context, id int64, load func(context.Context, int64) (*domain.Item, error)) (*domain.Item, error) {
 	start := c.now()
 	if e, ok := c.entries.GetIfPresent(id); ok && e.loaded && start.Sub(e.asOf) < c.maxAge {
 		return e.item, nil
 	}
 	item, err := load(ctx, id)
 	if err != nil {
-		return domain.Item{}, err
+		return nil, err
 	}
-	c.keep(id, &entry{item: item, asOf: start, loaded: true})
+	c.keep(id, entry{item: item, asOf: start, loaded: true})
 	return item, nil
 }
 
 // forget drops what is older than version; a deletion names a version that no item reaches.
 func (c *cache) forget(id, version int64) {
-	c.keep(id, &entry{item: domain.Item{Version: version}})
+	c.keep(id, entry{item: &domain.Item{Version: version}})
 }
 
-func (c *cache) keep(id int64, fresh *entry) {
-	c.entries.Compute(id, func(old *entry, found bool) (*entry, otter.ComputeOp) {
+func (c *cache) keep(id int64, fresh entry) {
+	c.entries.Compute(id, func(old entry, found bool) (entry, otter.ComputeOp) {
 		if found && old.item.Version > fresh.item.Version {
 			return old, otter.CancelOp
 		}

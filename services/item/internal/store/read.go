@@ -19,19 +19,23 @@ const columns = `items.id, items.sku, items.title, items.description, items.hand
 	items.status, items.version, items.created_at, items.updated_at`
 
 // Get implements domain.Store.
-func (s *Store) Get(ctx context.Context, id int64) (domain.Item, error) {
-	return s.cache.get(ctx, id, func(ctx context.Context, id int64) (domain.Item, error) {
+func (s *Store) Get(ctx context.Context, id int64) (*domain.Item, error) {
+	return s.cache.get(ctx, id, func(ctx context.Context, id int64) (*domain.Item, error) {
 		return findByID(ctx, s.db.Read(), id)
 	})
 }
 
 // BatchGet implements domain.Store.
 func (s *Store) BatchGet(ctx context.Context, ids []int64) ([]domain.Item, error) {
+	return findByIDs(ctx, s.db.Read(), ids)
+}
+
+func findByIDs(ctx context.Context, q sqldb.Querier, ids []int64) ([]domain.Item, error) {
 	list, err := json.Marshal(ids)
 	if err != nil {
 		return nil, err
 	}
-	return find(ctx, s.db.Read(), `FROM json_each(?) wanted JOIN items ON items.id = wanted.value ORDER BY wanted.key`, string(list))
+	return find(ctx, q, `FROM json_each(?) wanted JOIN items ON items.id = wanted.value ORDER BY wanted.key`, string(list))
 }
 
 // List implements domain.Store.
@@ -53,15 +57,15 @@ func (s *Store) List(ctx context.Context, limit int, cursor string) (domain.Page
 	return domain.Page{Items: items, Next: sqldb.EncodeCursor(scope, items[limit-1].ID)}, nil
 }
 
-func findByID(ctx context.Context, q sqldb.Querier, id int64) (domain.Item, error) {
+func findByID(ctx context.Context, q sqldb.Querier, id int64) (*domain.Item, error) {
 	items, err := find(ctx, q, `FROM items WHERE id = ?`, id)
 	if err != nil {
-		return domain.Item{}, err
+		return nil, err
 	}
 	if len(items) == 0 {
-		return domain.Item{}, fault.New(fault.NotFound, "there is no item %d", id)
+		return nil, fault.New(fault.NotFound, "there is no item %d", id)
 	}
-	return items[0], nil
+	return &items[0], nil
 }
 
 // find selects the columns of items with the rest of a query: FROM, WHERE, ORDER BY.

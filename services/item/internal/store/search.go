@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"math"
@@ -16,29 +15,34 @@ import (
 
 // Search implements domain.Store.
 //
-// The ranks are searched one after the other, each newest first, so that a page
-// costs little more than its own rows. A floor keeps all but the newest
-// domain.MaxRanked matches out, so that a rank that is empty costs little too.
+// All that matches is looked up once, newest first and up to domain.MaxRanked;
+// the oldest of them is the floor below which nothing takes part. Then the
+// ranks are looked up one after the other until the page is full.
 func (s *Store) Search(ctx context.Context, query string, limit int, cursor string) (domain.Page, error) {
 	words := searchWords(query)
 	if len(words) == 0 {
 		return domain.Page{}, fault.Invalid("q", "must contain a letter or a digit")
 	}
-	ranks, all := rankExpressions(words)
 	scope := "search:" + strings.Join(words, " ")
-
+	at := place{before: math.MaxInt64}
+	if cursor != "" {
+		numbers, err := sqldb.DecodeCursor(scope, cursor, 3)
+		if err != nil {
+			return domain.Page{}, fault.Invalid("cursor", "%v", err)
+		}
+		at = place{numbers[0], numbers[1], numbers[2]}
+	}
 	var page domain.Page
-	err := s.db.Read().View(ctx, func(view sqldb.Querier) error { // all ranks see the same items
-		var at place
-		var err error
-		if cursor != "" {
-			at, err = decodePlace(scope, cursor)
-		} else {
-			at, err = firstPlace(ctx, view, all)
+	err := s.db.Read().View(ctx, func(view sqldb.Querier) error { // all look-ups see the same items
+		ids, next, err := searchIDs(ctx, view, words, at, limit)
+		if err != nil {
+			return err
 		}
-		if err == nil {
-			page, err = searchFrom(ctx, view, ranks, at, limit, scope)
+		if next.before > 0 {
+			page.Next = sqldb.EncodeCursor(scope, next.rank, next.before, next.floor)
 		}
+		page.Capped = next.floor > 0
+		page.Items, err = findByIDs(ctx, view, ids)
 		return err
 	})
 	return page, err
@@ -47,50 +51,71 @@ func (s *Store) Search(ctx context.Context, query string, limit int, cursor stri
 // place is where a page begins: below the id before in a rank. Items up to floor do not take part.
 type place struct{ rank, before, floor int64 }
 
-func (p place) encode(scope string) string {
-	return sqldb.EncodeCursor(scope, p.rank, p.before, p.floor)
-}
-
-func decodePlace(scope, cursor string) (place, error) {
-	numbers, err := sqldb.DecodeCursor(scope, cursor, 3)
+// searchIDs returns the ids of a page and the place of the next one, whose
+// before is 0 when there is none.
+func searchIDs(ctx context.Context, view sqldb.Querier, words []string, at place, limit int) (ids []int64, next place, err error) {
+	exact, prefix := expressions(words)
+	all, err := matches(ctx, view, "search_all", prefix, at.floor, domain.MaxRanked+1)
 	if err != nil {
-		return place{}, fault.Invalid("cursor", "%v", err)
+		return nil, place{}, err
 	}
-	return place{numbers[0], numbers[1], numbers[2]}, nil
-}
-
-func firstPlace(ctx context.Context, view sqldb.Querier, all string) (place, error) {
-	start := place{before: math.MaxInt64}
-	err := sqldb.QueryRow(ctx, view, `SELECT rowid FROM search WHERE search MATCH ? ORDER BY rowid DESC LIMIT 1 OFFSET ?`,
-		all, domain.MaxRanked).Scan(&start.floor)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return place{}, err
+	next.floor = at.floor
+	if len(all) > domain.MaxRanked {
+		next.floor = all[domain.MaxRanked]
+		all = all[:domain.MaxRanked]
 	}
-	return start, nil
-}
-
-func searchFrom(ctx context.Context, view sqldb.Querier, ranks []string, at place, limit int, scope string) (domain.Page, error) {
-	page := domain.Page{Capped: at.floor > 0}
-	for ; int(at.rank) < len(ranks); at.rank++ {
-		missing := limit - len(page.Items)
-		items, err := find(ctx, view, `FROM search CROSS JOIN items ON items.id = search.rowid
-			WHERE search MATCH ? AND search.rowid < ? AND search.rowid > ?
-			ORDER BY search.rowid DESC LIMIT ?`, ranks[at.rank], at.before, at.floor, missing+1)
+	seen := make(map[int64]bool, len(all))
+	for rank, found := range []func() ([]int64, error){
+		func() ([]int64, error) {
+			return matches(ctx, view, "search_title", exact, next.floor, domain.MaxRanked)
+		},
+		func() ([]int64, error) {
+			return matches(ctx, view, "search_title", prefix, next.floor, domain.MaxRanked)
+		},
+		func() ([]int64, error) {
+			return matches(ctx, view, "search_labels", prefix, next.floor, domain.MaxRanked)
+		},
+		func() ([]int64, error) { return all, nil },
+	} {
+		candidates, err := found()
 		if err != nil {
-			return domain.Page{}, err
+			return nil, place{}, err
 		}
-		if len(items) > missing {
-			if missing > 0 {
-				at.before = items[missing-1].ID
+		for _, id := range candidates {
+			if seen[id] {
+				continue
 			}
-			page.Items = append(page.Items, items[:missing]...)
-			page.Next = at.encode(scope)
-			return page, nil
+			seen[id] = true
+			if int64(rank) < at.rank || int64(rank) == at.rank && id >= at.before {
+				continue
+			}
+			if len(ids) == limit {
+				return ids, next, nil
+			}
+			ids = append(ids, id)
+			next.rank, next.before = int64(rank), id
 		}
-		page.Items = append(page.Items, items...)
-		at.before = math.MaxInt64
 	}
-	return page, nil
+	next.before = 0
+	return ids, next, nil
+}
+
+// matches returns the newest ids above floor that an expression matches in an index, newest first.
+func matches(ctx context.Context, view sqldb.Querier, index, expression string, floor int64, limit int) (ids []int64, err error) {
+	rows, err := view.Query(ctx, fmt.Sprintf(`SELECT rowid FROM %[1]s WHERE %[1]s MATCH ? AND rowid > ? ORDER BY rowid DESC LIMIT ?`, index),
+		expression, floor, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, rows.Err()
 }
 
 // searchWords splits a query at white space and drops what has neither letter
@@ -105,22 +130,13 @@ func searchWords(query string) []string {
 	return words
 }
 
-// rankExpressions gives FTS5 expressions, best rank first, no two of which
-// match the same item, and one that matches whatever any of them does.
-func rankExpressions(words []string) (ranks []string, all string) {
-	exact, prefix := make([]string, len(words)), make([]string, len(words))
+// expressions gives two FTS5 expressions: every word stands there as it is, or
+// begins a word that does.
+func expressions(words []string) (exact, prefix string) {
+	whole, begins := make([]string, len(words)), make([]string, len(words))
 	for i, word := range words {
-		exact[i] = `"` + strings.ReplaceAll(word, `"`, `""`) + `"`
-		prefix[i] = exact[i] + ` *`
+		whole[i] = `"` + strings.ReplaceAll(word, `"`, `""`) + `"`
+		begins[i] = whole[i] + ` *`
 	}
-	all = strings.Join(prefix, " AND ")
-	wholeInTitle := fmt.Sprintf("{title} : (%s)", strings.Join(exact, " AND "))
-	inTitle := fmt.Sprintf("{title} : (%s)", all)
-	inLabels := fmt.Sprintf("{title vendor type tags} : (%s)", all)
-	return []string{
-		wholeInTitle,
-		fmt.Sprintf("(%s) NOT (%s)", inTitle, wholeInTitle),
-		fmt.Sprintf("(%s) NOT (%s)", inLabels, inTitle),
-		fmt.Sprintf("(%s) NOT (%s)", all, inLabels),
-	}, all
+	return strings.Join(whole, " AND "), strings.Join(begins, " AND ")
 }

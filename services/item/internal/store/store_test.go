@@ -86,18 +86,18 @@ func TestAReadThatBeganBeforeAChangeDoesNotBringTheOldBack(t *testing.T) {
 		defer c.entries.StopAllGoroutines()
 		slow, changed := make(chan struct{}), make(chan struct{})
 		go func() {
-			_, _ = c.get(t.Context(), 1, func(context.Context, int64) (domain.Item, error) {
+			_, _ = c.get(t.Context(), 1, func(context.Context, int64) (*domain.Item, error) {
 				close(slow)
 				<-changed
-				return domain.Item{ID: 1, Version: 1}, nil
+				return &domain.Item{ID: 1, Version: 1}, nil
 			})
 		}()
 		<-slow
 		c.forget(1, 2)
 		close(changed)
 		synctest.Wait()
-		item, err := c.get(t.Context(), 1, func(context.Context, int64) (domain.Item, error) {
-			return domain.Item{ID: 1, Version: 2}, nil
+		item, err := c.get(t.Context(), 1, func(context.Context, int64) (*domain.Item, error) {
+			return &domain.Item{ID: 1, Version: 2}, nil
 		})
 		if err != nil || item.Version != 2 {
 			t.Errorf("version %d, %v", item.Version, err)

@@ -104,7 +104,7 @@ func findVersion(ctx context.Context, tx *sqldb.Tx, id, expected int64) (domain.
 	if expected != 0 && expected != item.Version {
 		return domain.Item{}, fault.New(fault.VersionMismatch, "item %d has version %d, not %d: read it again", id, item.Version, expected)
 	}
-	return item, nil
+	return *item, nil
 }
 
 func insert(ctx context.Context, tx *sqldb.Tx, item domain.Item) error {

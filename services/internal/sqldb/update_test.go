@@ -1,0 +1,246 @@
+package sqldb_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/kiteshop/kiteshop/services/internal/sqldb"
+)
+
+var errWork = errors.New("the work failed")
+
+func update(t *testing.T, db *sqldb.DB, work func(tx *sqldb.Tx) error) {
+	t.Helper()
+	if err := db.Update(t.Context(), func(_ context.Context, tx *sqldb.Tx) error { return work(tx) }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func insert(t *testing.T, db *sqldb.DB, id int64, title string) {
+	t.Helper()
+	update(t, db, func(tx *sqldb.Tx) error { return add(t.Context(), tx, id, title) })
+}
+
+func add(ctx context.Context, tx *sqldb.Tx, id int64, title string) error {
+	return tx.Exec(ctx, `INSERT INTO items (id, title) VALUES (?, ?)`, id, title)
+}
+
+func TestUpdateIsSeenByReadersWhenItReturns(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	update(t, db, func(tx *sqldb.Tx) error {
+		if err := add(t.Context(), tx, 1, "kite"); err != nil {
+			return err
+		}
+		wantTitles(t, tx, "kite")
+		wantTitles(t, db.Read(), "")
+		return nil
+	})
+	wantTitles(t, db.Read(), "kite")
+}
+
+func TestUpdateUndoesAllOfTheWorkThatFails(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	err := db.Update(t.Context(), func(ctx context.Context, tx *sqldb.Tx) error {
+		return errors.Join(add(ctx, tx, 1, "kite"), errWork)
+	})
+	if !errors.Is(err, errWork) {
+		t.Errorf("error = %v, want that of the work", err)
+	}
+	insert(t, db, 2, "line")
+	wantTitles(t, db.Read(), "line")
+}
+
+func TestUpdateUndoesTheWorkThatPanicsAndPanics(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	func() {
+		defer func() {
+			if cause := recover(); cause != "out of string" {
+				t.Errorf("recovered %v, want the panic of the work", cause)
+			}
+		}()
+		_ = db.Update(t.Context(), func(ctx context.Context, tx *sqldb.Tx) error {
+			if err := add(ctx, tx, 1, "kite"); err != nil {
+				t.Error(err)
+			}
+			panic("out of string")
+		})
+	}()
+	insert(t, db, 2, "line")
+	wantTitles(t, db.Read(), "line")
+}
+
+func TestUpdateUndoesTheWorkWhoseCommitFails(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	err := db.Update(t.Context(), func(ctx context.Context, tx *sqldb.Tx) error {
+		return errors.Join(
+			add(ctx, tx, 1, "kite"),
+			tx.Exec(ctx, `INSERT INTO prices (item, amount) VALUES (99, 1999)`)) // the reference is checked by COMMIT
+	})
+	if err == nil || !strings.Contains(err.Error(), "FOREIGN KEY constraint failed") {
+		t.Errorf("error = %v, want that of the foreign key", err)
+	}
+	insert(t, db, 2, "line")
+	wantTitles(t, db.Read(), "line")
+}
+
+func TestUpdateGoesOnAfterAStatementThatFails(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	update(t, db, func(tx *sqldb.Tx) error {
+		if err := tx.Exec(t.Context(), `INSERT INTO nowhere VALUES (1)`); err == nil {
+			t.Error("there is a table nowhere")
+		}
+		return add(t.Context(), tx, 1, "kite")
+	})
+	wantTitles(t, db.Read(), "kite")
+}
+
+func TestUpdateWithACancelledContextDoesNothing(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 { // select chooses at random
+		err := db.Update(ctx, func(context.Context, *sqldb.Tx) error {
+			t.Error("the work was done")
+			return nil
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("error = %v, want context.Canceled", err)
+		}
+	}
+}
+
+func TestUpdateThatWaitsForItsTurnEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		db := openNew(t)
+		update(t, db, func(tx *sqldb.Tx) error {
+			ctx, cancel := context.WithCancel(t.Context())
+			waiting := make(chan error, 1)
+			go func() {
+				waiting <- db.Update(ctx, func(context.Context, *sqldb.Tx) error {
+					t.Error("two works run at the same time")
+					return nil
+				})
+			}()
+			synctest.Wait()
+			cancel()
+			if err := <-waiting; !errors.Is(err, context.Canceled) {
+				t.Errorf("error = %v, want context.Canceled", err)
+			}
+			return add(t.Context(), tx, 1, "kite")
+		})
+		wantTitles(t, db.Read(), "kite")
+	})
+}
+
+func TestUpdateThatHasBegunIsNotInterrupted(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := db.Update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+		cancel()
+		return add(ctx, tx, 1, "kite")
+	})
+	if err != nil {
+		t.Errorf("Update: %v", err)
+	}
+	wantTitles(t, db.Read(), "kite")
+}
+
+func TestUpdatesRunOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	const writers, each = 8, 5
+	db := openNew(t)
+	insert(t, db, 1, "0")
+	var all sync.WaitGroup
+	for range writers {
+		all.Go(func() {
+			for range each {
+				err := db.Update(t.Context(), func(ctx context.Context, tx *sqldb.Tx) error {
+					var n int
+					if err := sqldb.QueryRow(ctx, tx, `SELECT title FROM items WHERE id = 1`).Scan(&n); err != nil {
+						return err
+					}
+					return tx.Exec(ctx, `UPDATE items SET title = ? WHERE id = 1`, n+1)
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	wantTitles(t, db.Read(), "40")
+}
+
+func TestTryUndoesOnlyItsOwnWork(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	update(t, db, func(tx *sqldb.Tx) error {
+		ctx := t.Context()
+		if err := add(ctx, tx, 1, "before"); err != nil {
+			return err
+		}
+		if err := tx.Try(ctx, func() error { return errors.Join(add(ctx, tx, 2, "undone"), errWork) }); !errors.Is(err, errWork) {
+			t.Errorf("Try = %v, want the error of the work", err)
+		}
+		if err := tx.Try(ctx, func() error { return add(ctx, tx, 3, "before") }); err == nil {
+			t.Error("the title before is taken twice")
+		}
+		if err := tx.Try(ctx, func() error { return add(ctx, tx, 4, "kept") }); err != nil {
+			return err
+		}
+		return add(ctx, tx, 5, "after")
+	})
+	wantTitles(t, db.Read(), "before,kept,after")
+}
+
+func TestTryInsideTryUndoesTheInnerOrBoth(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	update(t, db, func(tx *sqldb.Tx) error {
+		ctx := t.Context()
+		nested := func(id int64, inner, outer error) error {
+			return tx.Try(ctx, func() error {
+				err := tx.Try(ctx, func() error { return errors.Join(add(ctx, tx, id, "inner "+string(rune('0'+id))), inner) })
+				if !errors.Is(err, inner) {
+					t.Errorf("inner Try = %v, want %v", err, inner)
+				}
+				return errors.Join(add(ctx, tx, id+1, "outer "+string(rune('0'+id))), outer)
+			})
+		}
+		if err := nested(1, errWork, nil); err != nil {
+			t.Errorf("outer Try = %v, want nil", err)
+		}
+		if err := nested(3, nil, errWork); !errors.Is(err, errWork) {
+			t.Errorf("outer Try = %v, want the error of the work", err)
+		}
+		return nil
+	})
+	wantTitles(t, db.Read(), "outer 1")
+}
+
+func TestWhatTriedAndSucceededIsUndoneWithTheUpdate(t *testing.T) {
+	t.Parallel()
+	db := openNew(t)
+	err := db.Update(t.Context(), func(ctx context.Context, tx *sqldb.Tx) error {
+		if err := tx.Try(ctx, func() error { return add(ctx, tx, 1, "kite") }); err != nil {
+			t.Error(err)
+		}
+		return errWork
+	})
+	if !errors.Is(err, errWork) {
+		t.Errorf("error = %v, want that of the work", err)
+	}
+	wantTitles(t, db.Read(), "")
+}

@@ -1,0 +1,134 @@
+package transport_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/item"
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
+	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
+	"github.com/kiteshop/kiteshop/services/internal/transport"
+)
+
+// items answers two calls of the item service; the others panic.
+type items struct {
+	item.ItemService
+	get    func(ctx context.Context, id int64) (*item.GetItemResp, error)
+	create func(ctx context.Context, fields *item.ItemFields) (*item.CreateItemResp, error)
+}
+
+func (i *items) GetItem(ctx context.Context, req *item.GetItemReq) (*item.GetItemResp, error) {
+	return i.get(ctx, req.GetId())
+}
+
+func (i *items) CreateItem(ctx context.Context, req *item.CreateItemReq) (*item.CreateItemResp, error) {
+	return i.create(ctx, req.GetFields())
+}
+
+func titled(title string) func(context.Context, int64) (*item.GetItemResp, error) {
+	return func(_ context.Context, id int64) (*item.GetItemResp, error) {
+		return &item.GetItemResp{Item: &item.Item{Id: id, Title: title}}, nil
+	}
+}
+
+func failing(err error) func(context.Context, int64) (*item.GetItemResp, error) {
+	return func(context.Context, int64) (*item.GetItemResp, error) { return nil, err }
+}
+
+// logBuffer may be written and read at the same time.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(line []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(line)
+}
+
+func (b *logBuffer) lines(t *testing.T) []map[string]any {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var lines []map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(b.text.Bytes()))
+	for decoder.More() {
+		var line map[string]any
+		if err := decoder.Decode(&line); err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// running is a server that answers.
+type running struct {
+	*transport.Server
+	tel  *telemetry.Telemetry
+	log  *logBuffer
+	stop func() error
+}
+
+func serve(t *testing.T, handler items) *running {
+	t.Helper()
+	log := &logBuffer{}
+	tel, err := telemetry.New("item", telemetry.Config{Format: "json", Output: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := transport.NewServer("127.0.0.1:0", tel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := itemservice.RegisterService(server, &handler); err != nil {
+		t.Fatal(err)
+	}
+	part := server.Part()
+	ended := make(chan struct{})
+	go func() {
+		_ = part.Serve() // of a server that is stopped it is Kitex's and means nothing
+		close(ended)
+	}()
+	stop := sync.OnceValue(func() error {
+		err := part.Stop(context.Background())
+		<-ended
+		return err
+	})
+	t.Cleanup(func() {
+		if err := stop(); err != nil {
+			t.Errorf("Stop: %v", err)
+		}
+	})
+	return &running{server, tel, log, stop}
+}
+
+func static(t *testing.T, list string) discovery.Registry {
+	t.Helper()
+	registry, err := discovery.Open(discovery.Config{URL: "static://" + list})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return registry
+}
+
+// dial makes a client that finds the item service at address.
+func dial(t *testing.T, address fmt.Stringer) itemservice.Client {
+	t.Helper()
+	return dialIn(t, static(t, "item="+address.String()))
+}
+
+func dialIn(t *testing.T, registry discovery.Registry) itemservice.Client {
+	t.Helper()
+	items, err := itemservice.NewClient("item", transport.ClientOptions("tests", registry)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return items
+}
