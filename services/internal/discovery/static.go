@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strconv"
 	"strings"
 
 	kitex "github.com/cloudwego/kitex/pkg/discovery"
@@ -20,11 +21,12 @@ type static struct {
 func newStatic(list string) (Registry, error) {
 	s := static{list: list, addresses: map[string][]string{}}
 	for entry := range strings.SplitSeq(list, ",") {
-		name, address, named := strings.Cut(entry, "=")
+		name, address, named := strings.Cut(strings.TrimSpace(entry), "=")
 		if !named {
-			name, address = "", entry
+			name, address = "", strings.TrimSpace(entry)
 		}
-		if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+		_, port, err := net.SplitHostPort(address)
+		if _, portErr := strconv.ParseUint(port, 10, 16); err != nil || portErr != nil {
 			return nil, fmt.Errorf("registry static://%s: entry %q must be name=host:port or host:port", list, entry)
 		}
 		s.addresses[name] = append(s.addresses[name], address)

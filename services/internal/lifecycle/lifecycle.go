@@ -47,6 +47,9 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.DurationVar(&c.StopTimeout, "stop-timeout", c.StopTimeout, "longest `time` that stopping may take")
 }
 
+// stopGrace is what a part has to stop when nothing is left of the service's time.
+const stopGrace = 100 * time.Millisecond
+
 var errEnded = errors.New("it gave no error")
 
 // Service is a list of parts with an admin and a debug port.
@@ -112,6 +115,7 @@ func (s *Service) Run(ctx context.Context) error {
 				err = part.Serve()
 				if !s.stopping.Load() {
 					failed <- fmt.Errorf("%s ended before it was stopped: %w", part.Name, cmp.Or(err, errEnded))
+					err = nil
 				}
 			}
 			ended[i] <- err
@@ -142,20 +146,37 @@ func (s *Service) stop(ctx context.Context, ended []chan error) error {
 	s.stopping.Store(true)
 	var problems []error
 	for i, part := range slices.Backward(s.parts) {
-		if part.Stop != nil {
-			if err := part.Stop(ctx); err != nil {
-				problems = append(problems, fmt.Errorf("stopping %s: %w", part.Name, err))
+		done := make(chan error, 1)
+		go func() {
+			var err error
+			if part.Stop != nil {
+				err = part.Stop(ctx)
 			}
+			if ended != nil {
+				err = errors.Join(err, <-ended[i])
+			}
+			done <- err
+		}()
+		if err := s.await(ctx, done); err != nil {
+			problems = append(problems, fmt.Errorf("stopping %s: %w", part.Name, err))
 		}
-		if ended == nil {
-			continue
-		}
-		select {
-		case <-ended[i]:
-			s.log.DebugContext(ctx, "stopped", "part", part.Name)
-		case <-ctx.Done():
-			problems = append(problems, fmt.Errorf("stopping %s: it still runs after %s", part.Name, s.timeout))
-		}
+		s.log.DebugContext(ctx, "stopped", "part", part.Name)
 	}
 	return errors.Join(problems...)
+}
+
+// await waits for a part to stop until ctx ends, and a moment more: the part
+// before it may have used up the time.
+func (s *Service) await(ctx context.Context, done <-chan error) error {
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(stopGrace):
+		return fmt.Errorf("it still runs after %s", s.timeout)
+	}
 }

@@ -40,7 +40,7 @@ func DecodeCursor(scope, cursor string, size int) ([]int64, error) {
 		}
 		place[i], raw = n, raw[width:]
 	}
-	if len(raw) > 0 {
+	if EncodeCursor(scope, place...) != cursor { // one place has one cursor
 		return nil, ErrCursor
 	}
 	return place, nil

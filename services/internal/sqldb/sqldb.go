@@ -38,7 +38,7 @@ func Open(ctx context.Context, path string, migrations fs.FS) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{lock: lock, write: make(chan *Tx, 1)}
+	db := &DB{lock: lock}
 	if err := db.connect(ctx, path, migrations); err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), db.Close())
 	}
@@ -79,6 +79,7 @@ func (db *DB) connect(ctx context.Context, path string, migrations fs.FS) error 
 	if err != nil {
 		return err
 	}
+	db.write = make(chan *Tx, 1)
 	db.write <- &Tx{conn: conn, statements: map[string]*sql.Stmt{}}
 	reader, err := db.open(dsn(path, "_pragma=query_only(1)"), readers)
 	if err != nil {
@@ -133,7 +134,10 @@ func (db *DB) Update(ctx context.Context, work func(ctx context.Context, tx *Tx)
 		return err
 	}
 	select {
-	case tx := <-db.write:
+	case tx, open := <-db.write:
+		if !open {
+			return errors.New("the database is closed")
+		}
 		defer func() { db.write <- tx }()
 		return tx.run(context.WithoutCancel(ctx), work)
 	case <-ctx.Done():
@@ -147,10 +151,11 @@ func (db *DB) Ping(ctx context.Context) error { return db.read.pool.PingContext(
 // Close waits for the write that is under way and gives the file free.
 func (db *DB) Close() error {
 	var problems []error
-	select {
-	case tx := <-db.write:
-		problems = append(problems, tx.conn.Close())
-	default: // opening failed before there was a writer
+	if db.write != nil { // else opening failed before there was a writer
+		if tx, open := <-db.write; open {
+			close(db.write)
+			problems = append(problems, tx.conn.Close())
+		}
 	}
 	for _, pool := range db.pools {
 		problems = append(problems, pool.Close())

@@ -1,11 +1,15 @@
 package transport
 
 import (
+	"context"
+	"strconv"
 	"time"
 
 	"github.com/cloudwego/kitex/client"
 	"github.com/cloudwego/kitex/pkg/connpool"
+	"github.com/cloudwego/kitex/pkg/remote"
 	"github.com/cloudwego/kitex/pkg/remote/codec"
+	remotemeta "github.com/cloudwego/kitex/pkg/remote/transmeta"
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
 	"github.com/cloudwego/kitex/pkg/transmeta"
 	"github.com/cloudwego/kitex/transport"
@@ -30,6 +34,7 @@ func ClientOptions(caller string, registry discovery.Registry) []client.Option {
 		client.WithResolver(registry.Resolver()),
 		client.WithTransportProtocol(transport.TTHeaderFramed),
 		client.WithMetaHandler(transmeta.ClientTTHeaderHandler),
+		client.WithMetaHandler(deadlines{}),
 		client.WithClientBasicInfo(&rpcinfo.EndpointBasicInfo{ServiceName: caller}),
 		client.WithCodec(codec.NewDefaultCodecWithSizeLimit(MaxMessageBytes)),
 		client.WithRPCTimeout(callTimeout),
@@ -38,4 +43,22 @@ func ClientOptions(caller string, registry discovery.Registry) []client.Option {
 			MaxIdlePerAddress: maxIdle, MaxIdleGlobal: 10 * maxIdle, MaxIdleTimeout: time.Minute,
 		}),
 	}
+}
+
+// deadlines tells the server how much time is left. Kitex's own handler sends
+// the client's timeout and ignores an earlier deadline of the context.
+type deadlines struct{}
+
+// WriteMeta implements remote.MetaHandler.
+func (deadlines) WriteMeta(ctx context.Context, msg remote.Message) (context.Context, error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		left := max(time.Until(deadline).Milliseconds(), 1)
+		msg.TransInfo().PutTransIntInfo(map[uint16]string{remotemeta.RPCTimeout: strconv.FormatInt(left, 10)})
+	}
+	return ctx, nil
+}
+
+// ReadMeta implements remote.MetaHandler.
+func (deadlines) ReadMeta(ctx context.Context, _ remote.Message) (context.Context, error) {
+	return ctx, nil
 }

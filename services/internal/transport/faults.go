@@ -3,8 +3,11 @@ package transport
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 
 	"github.com/cloudwego/kitex/pkg/kerrors"
+	"github.com/cloudwego/kitex/pkg/remote"
+	"github.com/cloudwego/kitex/pkg/remote/codec/perrors"
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
 
 	"github.com/kiteshop/kiteshop/services/internal/fault"
@@ -41,12 +44,45 @@ const (
 // encodeFault makes err ready for the wire. What the fault wraps stays here.
 func encodeFault(f *fault.Error) kerrors.BizStatusErrorIface {
 	extra := map[string]string{extraCode: string(f.Code)}
-	if len(f.Fields) > 0 {
-		if text, err := json.Marshal(f.Fields); err == nil {
+	fields := make([]fault.Field, 0, len(f.Fields))
+	for _, field := range f.Fields[:min(len(f.Fields), maxFields)] {
+		fields = append(fields, fault.Field{Field: clip(field.Field), Reason: clip(field.Reason)})
+	}
+	if len(fields) > 0 {
+		if text, err := json.Marshal(fields); err == nil {
 			extra[extraFields] = string(text)
 		}
 	}
-	return kerrors.NewBizStatusErrorWithExtra(statusNumber(f.Code), f.Message, extra)
+	return kerrors.NewBizStatusErrorWithExtra(statusNumber(f.Code), clip(f.Message), extra)
+}
+
+// isRefused tells whether a call was certainly not carried out, and would not
+// be the next time: it is too large, or the server does not know the method.
+func isRefused(err error) bool {
+	if broken, ok := errors.AsType[perrors.ProtocolError](err); ok && broken.TypeId() == perrors.InvalidData {
+		return true
+	}
+	refused, ok := errors.AsType[*remote.TransError](err)
+	return ok && slices.Contains([]int32{remote.UnknownMethod, remote.UnknownService}, refused.TypeID())
+}
+
+// A TTHeader holds 64 KiB. These bounds keep what a fault says below that,
+// also when every character takes six bytes in JSON.
+const (
+	maxText   = 500 // characters
+	maxFields = 8
+)
+
+// clip cuts text to maxText characters.
+func clip(text string) string {
+	count := 0
+	for at := range text {
+		if count == maxText {
+			return text[:at] + "…"
+		}
+		count++
+	}
+	return text
 }
 
 // answerFault gives f to the caller as a business status, or, to a client that
@@ -84,6 +120,9 @@ func decodeFault(service string, err error, unanswered fault.Code) error {
 			return fault.New(fault.Internal, "an internal error").Because(err)
 		}
 		return f
+	}
+	if isRefused(err) {
+		return fault.New(fault.Internal, "an internal error").Because(err)
 	}
 	for _, unsent := range []error{kerrors.ErrServiceDiscovery, kerrors.ErrLoadbalance, kerrors.ErrGetConnection, kerrors.ErrNoMoreInstance} {
 		if errors.Is(err, unsent) {

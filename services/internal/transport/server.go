@@ -7,9 +7,11 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudwego/kitex/pkg/endpoint"
+	"github.com/cloudwego/kitex/pkg/kerrors"
 	"github.com/cloudwego/kitex/pkg/remote/codec"
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
 	"github.com/cloudwego/kitex/pkg/transmeta"
@@ -29,9 +31,12 @@ const MaxMessageBytes = 16 << 20
 // Server is a Kitex server on a port that is open from the start.
 type Server struct {
 	server.Server
-	ln       net.Listener
-	exit     chan error
-	exitOnce sync.Once
+	ln   net.Listener
+	exit chan error // Kitex stops when it is closed
+
+	mu      sync.Mutex
+	serving bool
+	stopped bool
 }
 
 // NewServer opens address. Services are registered on it before it serves.
@@ -63,38 +68,69 @@ func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 func (s *Server) Part() lifecycle.Part {
 	return lifecycle.Part{
 		Name:  "rpc server",
-		Serve: s.Run,
+		Serve: s.serve,
 		Stop: func(context.Context) error {
-			s.exitOnce.Do(func() { close(s.exit) })
-			_ = s.ln.Close() // a server that never ran does not know its listener
-			return nil
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.stopped {
+				return nil
+			}
+			s.stopped = true
+			close(s.exit)
+			if !s.serving {
+				return s.ln.Close()
+			}
+			return nil // Kitex closes the listener when it has stopped
 		},
 	}
 }
 
+func (s *Server) serve() error {
+	s.mu.Lock()
+	if s.stopped {
+		s.mu.Unlock()
+		return nil
+	}
+	s.serving = true
+	s.mu.Unlock()
+	err := s.Run()
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return nil // Kitex may report that the listener is closed, as it was told to
+	}
+	return err
+}
+
 // Announcement is the part that makes the server findable under names.
 func (s *Server) Announcement(registry discovery.Registry, names ...string) lifecycle.Part {
-	var withdraw []func(context.Context) error
 	stopped := make(chan struct{})
+	var announced atomic.Bool
 	return lifecycle.Part{
 		Name: "registration",
-		Serve: func() error {
+		Serve: func() (err error) {
+			ctx := context.Background() // it lives as long as the service, not as a request
 			for _, name := range names {
-				undo, err := registry.Announce(context.Background(), name, s.Addr())
+				withdraw, err := registry.Announce(ctx, name, s.Addr())
 				if err != nil {
 					return err
 				}
-				withdraw = append(withdraw, undo)
+				defer func() { err = errors.Join(err, withdraw(ctx)) }()
 			}
+			announced.Store(true)
 			<-stopped
-			var problems []error
-			for _, undo := range withdraw {
-				problems = append(problems, undo(context.Background()))
-			}
-			return errors.Join(problems...)
+			announced.Store(false)
+			return nil
 		},
 		Stop: func(context.Context) error {
 			close(stopped)
+			return nil
+		},
+		Ready: func(context.Context) error {
+			if !announced.Load() {
+				return errors.New("it is not registered")
+			}
 			return nil
 		},
 	}
@@ -118,6 +154,9 @@ func serverObserver(tel *telemetry.Telemetry) (endpoint.Middleware, error) {
 				defer cancel()
 			}
 			err := next(ctx, req, resp)
+			if foreign := call.Invocation().BizStatusErr(); foreign != nil {
+				err = errors.Join(err, foreign) // no handler of ours makes one
+			}
 			if err == nil {
 				duration.Record(ctx, time.Since(start).Seconds(), labels.get(call, "ok"))
 				return nil
@@ -125,7 +164,11 @@ func serverObserver(tel *telemetry.Telemetry) (endpoint.Middleware, error) {
 			f := fault.From(err)
 			duration.Record(ctx, time.Since(start).Seconds(), labels.get(call, string(f.Code)))
 			if f.Code == fault.Internal {
-				tel.Log.ErrorContext(ctx, "call failed", "method", call.Invocation().MethodName(), "error", err)
+				attrs := []any{"method", call.Invocation().MethodName(), "error", err}
+				if detailed, ok := errors.AsType[*kerrors.DetailedError](err); ok && detailed.Stack() != "" {
+					attrs = append(attrs, "stack", detailed.Stack())
+				}
+				tel.Log.ErrorContext(ctx, "call failed", attrs...)
 			}
 			return answerFault(call, f)
 		}
