@@ -53,9 +53,12 @@ type Page struct {
 	Capped bool
 }
 
-// Stock tells what is available. Ids that it does not answer for in time are missing.
+// Stock tells what is available.
 type Stock interface {
-	Available(ctx context.Context, ids []int64) map[int64]int64
+	// Available is not known when there is no answer in time.
+	Available(ctx context.Context, id int64) Available
+	// BatchAvailable lacks the ids for which there is no answer in time.
+	BatchAvailable(ctx context.Context, ids []int64) map[int64]int64
 }
 
 // Catalogue is what the item service does.
@@ -74,8 +77,7 @@ func (c *Catalogue) Get(ctx context.Context, id int64) (Stocked, error) {
 	if err != nil {
 		return Stocked{}, err
 	}
-	units, known := c.Stock.Available(ctx, []int64{id})[id]
-	return Stocked{Item: item, Stock: Available{Units: units, Known: known}}, nil
+	return Stocked{Item: item, Stock: c.Stock.Available(ctx, id)}, nil
 }
 
 // BatchGet returns the items that exist, in the order of ids.
@@ -173,7 +175,7 @@ func (c *Catalogue) stocked(ctx context.Context, items ...Item) []Stocked {
 	for i, item := range items {
 		ids[i] = item.ID
 	}
-	available := c.Stock.Available(ctx, ids)
+	available := c.Stock.BatchAvailable(ctx, ids)
 	stocked := make([]Stocked, len(items))
 	for i := range items {
 		units, known := available[items[i].ID]

@@ -44,7 +44,16 @@ func NewStock(client stockservice.Client, budget, maxAge time.Duration, log *slo
 }
 
 // Available implements domain.Stock.
-func (s *Stock) Available(ctx context.Context, ids []int64) map[int64]int64 {
+func (s *Stock) Available(ctx context.Context, id int64) domain.Available {
+	units, known := s.levels.GetIfPresent(id)
+	if !known {
+		units, known = s.BatchAvailable(ctx, []int64{id})[id]
+	}
+	return domain.Available{Units: units, Known: known}
+}
+
+// BatchAvailable implements domain.Stock.
+func (s *Stock) BatchAvailable(ctx context.Context, ids []int64) map[int64]int64 {
 	available, err := s.levels.BulkGet(ctx, ids, otter.BulkLoaderFunc[int64, int64](s.ask))
 	if err != nil {
 		s.warnings.Do(func() {

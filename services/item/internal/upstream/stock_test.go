@@ -89,9 +89,9 @@ func TestOnlyWhatIsNotInMemoryIsAskedFor(t *testing.T) {
 			return map[int64]int64{1: int64(len(asked)), 2: int64(len(asked))}, nil
 		}}
 		s := serve(t, handler, time.Minute, c.maxAge)
-		s.Available(t.Context(), []int64{1})
-		s.Available(t.Context(), []int64{1, 2})
-		if got := s.Available(t.Context(), []int64{1, 2}); !reflect.DeepEqual(got, c.last) {
+		s.BatchAvailable(t.Context(), []int64{1})
+		s.BatchAvailable(t.Context(), []int64{1, 2})
+		if got := s.BatchAvailable(t.Context(), []int64{1, 2}); !reflect.DeepEqual(got, c.last) {
 			t.Errorf("kept for %s: %v, want %v", c.maxAge, got, c.last)
 		}
 		handler.mu.Lock()
@@ -112,12 +112,15 @@ func TestWithoutAnAnswerInTimeAStockIsUnknownAndNotAnOldNumber(t *testing.T) {
 		}
 		return map[int64]int64{1: 7}, nil
 	}}
-	s := serve(t, handler, 50*time.Millisecond, time.Nanosecond)
-	if got, want := s.Available(t.Context(), []int64{1}), (map[int64]int64{1: 7}); !reflect.DeepEqual(got, want) {
+	s := serve(t, handler, time.Second, time.Nanosecond)
+	if got, want := s.BatchAvailable(t.Context(), []int64{1}), (map[int64]int64{1: 7}); !reflect.DeepEqual(got, want) {
 		t.Fatalf("available %v, want %v", got, want)
 	}
 	stuck.Store(true)
-	if got := s.Available(t.Context(), []int64{1}); len(got) != 0 {
+	if got := s.BatchAvailable(t.Context(), []int64{1}); len(got) != 0 {
 		t.Errorf("available %v", got)
+	}
+	if got := s.Available(t.Context(), 1); got.Known {
+		t.Errorf("available %+v", got)
 	}
 }
