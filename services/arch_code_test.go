@@ -151,7 +151,8 @@ func nameOfDecl(decl ast.Decl) string {
 	return fmt.Sprintf("%s.%s", receiver, function.Name.Name)
 }
 
-// noGlobals allows error values, interface assertions and embedded files.
+// noGlobals allows error values, interface assertions, embedded files and the
+// version, which only the linker writes.
 func noGlobals(sources []source) []string {
 	var violations []string
 	allowed := map[string]bool{}
@@ -178,7 +179,7 @@ func noGlobals(sources []source) []string {
 			}
 		}
 	}
-	for _, kind := range []string{"error", "assertion", "embed"} {
+	for _, kind := range []string{"error", "assertion", "embed", "version"} {
 		if !allowed[kind] {
 			violations = append(violations, "no package has a variable of the kind "+kind)
 		}
@@ -186,13 +187,16 @@ func noGlobals(sources []source) []string {
 	return violations
 }
 
-// globalKind is error, assertion or embed, or "" for a variable that is none of them.
+// globalKind is error, assertion, embed or version, or "" for a variable that is none of them.
 func globalKind(f file, spec *ast.ValueSpec) string {
 	if !slices.ContainsFunc(spec.Names, func(name *ast.Ident) bool { return name.Name != "_" }) {
 		return "assertion"
 	}
 	if selector, ok := spec.Type.(*ast.SelectorExpr); ok && fmt.Sprint(selector.X) == f.nameOf("embed") && selector.Sel.Name == "FS" {
 		return "embed"
+	}
+	if spec.Names[0].Name == "version" && fmt.Sprint(spec.Type) == "string" && spec.Values == nil {
+		return "version"
 	}
 	if len(spec.Values) != len(spec.Names) {
 		return ""

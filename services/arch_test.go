@@ -18,7 +18,7 @@ func rules() []rule {
 			"every package has its place in the plan",
 			"a package without a place escapes the other rules",
 			places{
-				".", "./bench", "./idl", "./idl/kitex_gen/...", "./services/internal/*", "./services/*", "./services/*/cmd",
+				".", "./bench", "./deploy/*", "./idl", "./idl/kitex_gen/...", "./services/internal/*", "./services/internal/*/*test", "./services/*", "./services/*/cmd",
 				"./services/*/internal/domain", "./services/*/internal/rpc", "./services/*/internal/http",
 				"./services/*/internal/store", "./services/*/internal/upstream",
 			}.check,
@@ -131,11 +131,13 @@ func rules() []rule {
 			"whatever else a part needs is handed to it, so that tests and other programs can",
 			process{
 				"./bench":                       {"flag", "os.Environ", "os.Exit"},
+				"./deploy/*":                    {"flag", "os.Exit"},
 				"./services/*":                  {"flag", "os.Environ"},
 				"./services/internal/config":    {"flag", "os.Environ"},
 				"./services/internal/lifecycle": {"flag", "os.Args", "os.Exit"},
 				"./services/internal/telemetry": {"flag in Config.Flags"},
 				"./services/internal/discovery": {"flag in Config.Flags"},
+				"./services/internal/*/*test":   {"os.Environ", "os.Getenv"},
 			}.check,
 		},
 		{

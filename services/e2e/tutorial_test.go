@@ -45,11 +45,10 @@ func TestADeletedDemoItemStaysDeleted(t *testing.T) {
 	open(t, config(dir)).send("GET", "/api/item", "").want(t, http.StatusNotFound, nil)
 }
 
-// TestAClientMadeFromTheTutorialsOwnContractsIsServed generates code from the
-// tutorial's files, letter by letter, with the tutorial's command, and calls us.
-func TestAClientMadeFromTheTutorialsOwnContractsIsServed(t *testing.T) {
-	t.Parallel()
-	s := open(t, config(t.TempDir()))
+// tutorial generates code from the tutorial's files, letter by letter, with the
+// tutorial's command, and builds a program of testdata/tutorial with it.
+func tutorial(t *testing.T, program string) (binary string) {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("testdata/tutorial")); err != nil {
 		t.Fatal(err)
@@ -70,26 +69,32 @@ func TestAClientMadeFromTheTutorialsOwnContractsIsServed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Rename(filepath.Join(dir, "client.go.txt"), filepath.Join(dir, "main.go")); err != nil {
+	if err := os.Rename(filepath.Join(dir, program, "main.go.txt"), filepath.Join(dir, program, "main.go")); err != nil {
 		t.Fatal(err)
 	}
-	run := func(args ...string) string {
+	for _, args := range [][]string{
+		{"tool", "kitex", "-module", "mykitex", "idl/item.proto"},
+		{"tool", "kitex", "-module", "mykitex", "idl/stock.proto"},
+		{"build", "-o", "program", "./" + program},
+	} {
 		cmd := exec.Command("go", args...)
 		cmd.Dir = dir
-		output, err := cmd.CombinedOutput()
-		if err != nil {
+		if output, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, output)
 		}
-		return string(output)
 	}
-	run("tool", "kitex", "-module", "mykitex", "idl/item.proto")
-	run("tool", "kitex", "-module", "mykitex", "idl/stock.proto")
-	got := run("run", ".", s.ItemAddr().String(), s.StockAddr().String())
+	return filepath.Join(dir, "program")
+}
+
+func TestAClientMadeFromTheTutorialsOwnContractsIsServed(t *testing.T) {
+	t.Parallel()
+	s := open(t, config(t.TempDir()))
+	got, err := exec.Command(tutorial(t, "client"), s.ItemAddr().String(), s.StockAddr().String()).CombinedOutput()
 	want := `item 1024 "Kitex" "Kitex is an excellent framework!" 100 ok
 item 1: remote or network error[remote]: not_found: there is no item 1
 stock 100 ok
 `
-	if !strings.HasSuffix(got, want) {
-		t.Errorf("the client said\n%s, want\n%s", got, want)
+	if err != nil || !strings.HasSuffix(string(got), want) {
+		t.Errorf("the client said\n%s (error %v), want\n%s", got, err, want)
 	}
 }

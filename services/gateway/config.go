@@ -31,7 +31,7 @@ func DefaultConfig() Config {
 		HTTP:      "127.0.0.1:8889",
 		Currency:  "EUR",
 		NewID:     newUUID,
-		Discovery: discovery.Config{URL: "static://item=127.0.0.1:8888,stock=127.0.0.1:8890"},
+		Discovery: discovery.Config{URL: "static://item=127.0.0.1:8888,stock=127.0.0.1:8890", Version: lifecycle.Version()},
 		Lifecycle: lifecycle.Config{Admin: "127.0.0.1:9889", Debug: "127.0.0.1:9890", StopTimeout: 15 * time.Second},
 		Telemetry: telemetry.Config{Level: slog.LevelInfo, Format: "json", Output: os.Stderr},
 	}

@@ -41,14 +41,6 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if !currency.IsValid(cfg.Currency) {
 		return nil, fmt.Errorf("currency is %q; it must be an ISO 4217 code such as EUR", cfg.Currency)
 	}
-	registry, err := discovery.Open(cfg.Discovery)
-	if err != nil {
-		return nil, err
-	}
-	shop, err := newShop(cfg, registry)
-	if err != nil {
-		return nil, err
-	}
 	life, err := lifecycle.New(tel.Log, cfg.Lifecycle, tel.Metrics)
 	if err != nil {
 		return nil, err
@@ -58,7 +50,17 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 			err = errors.Join(err, life.Close())
 		}
 	}()
-	for _, name := range []string{"item", "stock"} {
+	registry, err := transport.OpenRegistry(cfg.Discovery, tel, life)
+	if err != nil {
+		return nil, err
+	}
+	shop, err := newShop(cfg, registry)
+	if err != nil {
+		return nil, err
+	}
+	upstreams := []string{"item", "stock"}
+	registry.Watch(upstreams...)
+	for _, name := range upstreams {
 		life.Add(lifecycle.Part{Name: name, Ready: func(ctx context.Context) error {
 			_, err := registry.Resolver().Resolve(ctx, name)
 			return err
@@ -91,7 +93,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 // Addr is where the gateway answers HTTP requests.
 func (s *Service) Addr() net.Addr { return s.ln.Addr() }
 
-func newShop(cfg Config, registry discovery.Registry) (*domain.Shop, error) {
+func newShop(cfg Config, registry *discovery.Registry) (*domain.Shop, error) {
 	options := transport.ClientOptions("gateway", registry)
 	items, err := itemservice.NewClient("item", options...)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"slices"
@@ -49,7 +50,7 @@ func BenchmarkGetItem(b *testing.B) {
 }
 
 func compareWithEcho(b *testing.B, address string, cpu func() time.Duration) {
-	registry, err := discovery.Open(discovery.Config{URL: "static://" + address})
+	registry, err := discovery.Open(discovery.Config{URL: "static://" + address}, slog.New(slog.DiscardHandler))
 	must(b, err)
 	options := transport.ClientOptions("benchmark", registry)
 	items, err := itemservice.NewClient("item", options...)
@@ -155,8 +156,8 @@ func startServer(tb testing.TB) (address string) {
 	service, err := New(tb.Context(), cfg)
 	must(tb, err)
 	must(tb, stockservice.RegisterService(service.server, &stockStub{}))
-	_, err = registry.Announce(tb.Context(), "stock", service.Addr())
-	must(tb, err)
+	registry.Announce(service.Addr(), "stock")
+	tb.Cleanup(registry.Close)
 
 	stopped := make(chan error, 1)
 	go func() { stopped <- service.Run(tb.Context()) }()

@@ -12,7 +12,6 @@ import (
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
 	"github.com/kiteshop/kiteshop/services/internal/config"
-	"github.com/kiteshop/kiteshop/services/internal/discovery"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 	"github.com/kiteshop/kiteshop/services/internal/transport"
@@ -35,10 +34,6 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 	tel.Log.InfoContext(ctx, "starting", config.Effective(&cfg))
-	registry, err := discovery.Open(cfg.Discovery)
-	if err != nil {
-		return nil, err
-	}
 	life, err := lifecycle.New(tel.Log, cfg.Lifecycle, tel.Metrics)
 	if err != nil {
 		return nil, err
@@ -48,6 +43,10 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 			err = errors.Join(err, life.Close())
 		}
 	}()
+	registry, err := transport.OpenRegistry(cfg.Discovery, tel, life)
+	if err != nil {
+		return nil, err
+	}
 
 	items, err := openStore(ctx, cfg)
 	if err != nil {
@@ -55,6 +54,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	}
 	life.Add(lifecycle.Part{Name: "store", Ready: items.Ping, Stop: func(context.Context) error { return items.Close() }})
 
+	registry.Watch("stock")
 	client, err := stockservice.NewClient("stock", transport.ClientOptions("item", registry)...)
 	if err != nil {
 		return nil, fmt.Errorf("stock client: %w", err)

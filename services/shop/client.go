@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"strconv"
 	"time"
 
@@ -34,10 +35,11 @@ func clientCommand(stdout io.Writer) *ffcli.Command {
 			if len(args) > 0 {
 				return fmt.Errorf("client takes flags only, and was given %q", args)
 			}
-			registry, err := discovery.Open(discovery.Config{URL: "static://item=" + *address})
+			registry, err := discovery.Open(discovery.Config{URL: "static://item=" + *address}, slog.New(slog.DiscardHandler))
 			if err != nil {
 				return err
 			}
+			defer registry.Close()
 			items, err := itemservice.NewClient("item", transport.ClientOptions("client", registry)...)
 			if err != nil {
 				return err

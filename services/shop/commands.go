@@ -2,6 +2,7 @@ package shop
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -22,24 +23,24 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 	cfg := DefaultConfig()
 	open := &ffcli.Command{
 		Name:       "kiteshop",
-		ShortUsage: "kiteshop [flags] | import FILE | client",
+		ShortUsage: "kiteshop [flags] | import FILE | client | registry",
 		ShortHelp:  "runs the whole shop in one process",
 		FlagSet:    config.FlagSet("kiteshop", &cfg),
 		Options:    config.Options(),
 		Exec: func(ctx context.Context, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("there is no command %q; there are import and client, and no command runs the shop", args[0])
+				return fmt.Errorf("there is no command %q; there are import, client and registry, and no command runs the shop", args[0])
 			}
 			return run(ctx, cfg, stdout)
 		},
 	}
-	open.Subcommands = []*ffcli.Command{importCommand(stdout), clientCommand(stdout)}
+	open.Subcommands = []*ffcli.Command{importCommand(stdout), clientCommand(stdout), registryCommand(stdout)}
 
 	sets := []*flag.FlagSet{open.FlagSet}
 	for _, command := range open.Subcommands {
 		sets = append(sets, command.FlagSet)
 	}
-	if err := config.CheckEnvironment(os.Environ(), sets...); err != nil {
+	if err := errors.Join(config.CheckEnvironment(os.Environ(), sets...), config.CheckArguments(args, sets...)); err != nil {
 		return err
 	}
 	return open.ParseAndRun(ctx, args)

@@ -33,7 +33,7 @@ func DefaultConfig() Config {
 		RPC:       "127.0.0.1:8890",
 		Data:      "data",
 		Now:       time.Now,
-		Discovery: discovery.Config{URL: "static://stock=127.0.0.1:8890"},
+		Discovery: discovery.Config{URL: "static://stock=127.0.0.1:8890", Version: lifecycle.Version()},
 		Lifecycle: lifecycle.Config{Admin: "127.0.0.1:9892", Debug: "127.0.0.1:9893", StopTimeout: 15 * time.Second},
 		Telemetry: telemetry.Config{Level: slog.LevelInfo, Format: "json", Output: os.Stderr},
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
 	"github.com/kiteshop/kiteshop/services/internal/config"
-	"github.com/kiteshop/kiteshop/services/internal/discovery"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 	"github.com/kiteshop/kiteshop/services/internal/transport"
@@ -32,10 +31,6 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 	tel.Log.InfoContext(ctx, "starting", config.Effective(&cfg))
-	registry, err := discovery.Open(cfg.Discovery)
-	if err != nil {
-		return nil, err
-	}
 	life, err := lifecycle.New(tel.Log, cfg.Lifecycle, tel.Metrics)
 	if err != nil {
 		return nil, err
@@ -45,6 +40,10 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 			err = errors.Join(err, life.Close())
 		}
 	}()
+	registry, err := transport.OpenRegistry(cfg.Discovery, tel, life)
+	if err != nil {
+		return nil, err
+	}
 
 	stocks, err := openStore(ctx, cfg)
 	if err != nil {

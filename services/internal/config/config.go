@@ -4,6 +4,7 @@
 package config
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -28,7 +29,7 @@ type Settings interface {
 // when help was asked for and printed.
 func Parse(name string, settings Settings, args []string) error {
 	fs := FlagSet(name, settings)
-	if err := CheckEnvironment(os.Environ(), fs); err != nil {
+	if err := errors.Join(CheckEnvironment(os.Environ(), fs), CheckArguments(args, fs)); err != nil {
 		return err
 	}
 	if err := ff.Parse(fs, args, Options()...); err != nil {
@@ -63,7 +64,7 @@ func CheckEnvironment(environ []string, sets ...*flag.FlagSet) error {
 	var known []string
 	for _, fs := range sets {
 		fs.VisitAll(func(f *flag.Flag) {
-			known = append(known, Prefix+"_"+strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")))
+			known = append(known, variable(f))
 		})
 	}
 	slices.Sort(known)
@@ -75,6 +76,33 @@ func CheckEnvironment(environ []string, sets ...*flag.FlagSet) error {
 		}
 	}
 	return nil
+}
+
+// CheckArguments refuses secrets on the command line, where other users of the
+// machine can read them. A secret's flag.Value has a method IsSecret.
+func CheckArguments(args []string, sets ...*flag.FlagSet) error {
+	for _, fs := range sets {
+		var err error
+		fs.VisitAll(func(f *flag.Flag) {
+			value, ok := f.Value.(interface{ IsSecret() bool })
+			given := slices.ContainsFunc(args, func(arg string) bool {
+				name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
+				return strings.HasPrefix(arg, "-") && name == f.Name
+			})
+			if ok && value.IsSecret() && given {
+				err = fmt.Errorf("-%s is a secret; give it in the environment, as %s, or in the file of -config", f.Name, variable(f))
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// variable is the name of a flag in the environment.
+func variable(f *flag.Flag) string {
+	return Prefix + "_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 }
 
 // Effective lists the values in force, for the log.

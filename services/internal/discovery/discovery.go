@@ -1,67 +1,178 @@
 // Package discovery tells services where the others are. One URL chooses how.
+//
+// A service announces itself and is kept registered until it withdraws, whatever
+// happens to the registry. A caller asks for a name and gets the last list that
+// the registry has given, whatever happens to the registry.
 package discovery
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
-	"net"
+	"log/slog"
+	"maps"
+	"slices"
 	"strings"
+	"time"
 
-	kitex "github.com/cloudwego/kitex/pkg/discovery"
-	"github.com/cloudwego/kitex/pkg/rpcinfo"
+	"github.com/google/uuid"
 )
 
-// Registry knows which addresses serve a name.
-type Registry interface {
-	// Announce makes addr findable as name until withdraw is called.
-	Announce(ctx context.Context, name string, addr net.Addr) (withdraw func(ctx context.Context) error, err error)
-	// Resolver finds the addresses for Kitex's clients.
-	Resolver() kitex.Resolver
-}
-
-// Config chooses the registry.
+// Config chooses the registry and says what an instance tells of itself.
 type Config struct {
 	// URL as Open takes it. Ignored when Registry is set.
 	URL string
-	// Registry is one that is open already.
-	Registry Registry
+	// Registry is one that is open already. Who opened it closes it.
+	Registry *Registry
+	// Password for the user in URL, unless URL has a password_file.
+	Password Secret
+	// Advertise is the host, or host:port, at which callers reach this instance.
+	// Empty: the address that it listens on or, if that is every address of the
+	// machine, the one that faces the registry.
+	Advertise string
+	// Weight is this instance's share of the calls relative to the others. 0: 10, as in Kitex.
+	Weight int
+	// Zone and Version are told to whoever reads the registry; empty ones are not told.
+	Zone    string
+	Version string
 }
 
-// Flags declares -registry.
+// Flags declares -registry and what goes with it.
 func (c *Config) Flags(fs *flag.FlagSet) {
-	fs.StringVar(&c.URL, "registry", c.URL, "`URL` of the registry: static://name=host:port,name=host:port,…")
+	fs.StringVar(&c.URL, "registry", c.URL, "`URL` of the registry: "+strings.Join(forms(), ", "))
+	fs.Var(&c.Password, "registry-password", "`password` of the URL's user; from the environment or a file only")
+	fs.StringVar(&c.Advertise, "advertise", c.Advertise, "`host` or host:port at which callers reach this instance")
+	fs.IntVar(&c.Weight, "weight", c.Weight, "this instance's share of the calls relative to the others; 0 is 10")
+	fs.StringVar(&c.Zone, "zone", c.Zone, "`zone` that this instance runs in")
 }
 
-// Open gives the registry that is configured.
-func Open(cfg Config) (Registry, error) {
+// Secret is a setting that is never shown and never taken from the command line.
+type Secret string
+
+// String hides the value.
+func (s *Secret) String() string {
+	if s == nil || *s == "" {
+		return ""
+	}
+	return "***"
+}
+
+// Set implements flag.Value.
+func (s *Secret) Set(value string) error {
+	*s = Secret(value)
+	return nil
+}
+
+// IsSecret keeps the setting from being given on the command line, where other
+// users of the machine can read it.
+func (s *Secret) IsSecret() bool { return true }
+
+// Instance is one address that serves a name.
+type Instance struct {
+	Address string            `json:"address"`
+	Weight  int               `json:"weight"`
+	Tags    map[string]string `json:"tags,omitempty"`
+}
+
+// The keys of an instance's tags.
+const (
+	tagZone    = "zone"
+	tagVersion = "version"
+)
+
+// defaultWeight is Kitex's.
+const defaultWeight = 10
+
+// kind is one kind of registry: the form of its URLs and what opens it.
+type kind struct {
+	form string
+	open func(*location, Config) (driver, error)
+}
+
+func kinds() map[string]kind {
+	return map[string]kind{
+		"static":    {"static://name=host:port,…", openStatic},
+		"dns":       {"dns://name=host:port,…", openDNS},
+		"zookeeper": {"zookeeper://[user@]host:port,…[/prefix]", openZookeeper},
+		"etcd":      {"etcd://[user@]host:port,…[/prefix]", openEtcd},
+		"nacos":     {"nacos://[user@]host:port,…", openNacos},
+	}
+}
+
+func forms() []string {
+	var forms []string
+	for _, kind := range kinds() {
+		forms = append(forms, kind.form)
+	}
+	slices.Sort(forms)
+	return forms
+}
+
+// Open gives the registry that is configured. It does not wait for it: whatever
+// needs it tries until it answers. The error says what is wrong with the URL.
+func Open(cfg Config, log *slog.Logger) (*Registry, error) {
 	if cfg.Registry != nil {
 		return cfg.Registry, nil
 	}
-	scheme, rest, found := strings.Cut(cfg.URL, "://")
-	if !found || scheme != "static" {
-		return nil, fmt.Errorf("registry %q: it must be static://name=host:port,…", cfg.URL)
+	scheme, _, found := strings.Cut(cfg.URL, "://")
+	kind, known := kinds()[scheme]
+	if !found || !known {
+		return nil, fmt.Errorf("registry %q: it must be one of %s", cfg.URL, strings.Join(forms(), ", "))
 	}
-	return newStatic(rest)
+	place, err := parseLocation(cfg.URL)
+	if err != nil {
+		return nil, fmt.Errorf("registry %s: %w", scheme, err)
+	}
+	common := place.common()
+	driver, err := kind.open(place, cfg)
+	if err = errors.Join(err, place.unknown()); err != nil {
+		return nil, fmt.Errorf("registry %s: %w", place, err)
+	}
+	if err := checkAdvertise(cfg.Advertise); err != nil {
+		return nil, err
+	}
+	if cfg.Weight < 0 {
+		return nil, fmt.Errorf("weight is %d; it must be at least 0, which stands for %d", cfg.Weight, defaultWeight)
+	}
+	return newRegistry(place.String(), driver, place.password(cfg.Password), cfg, common, log), nil
 }
 
-// resolver makes a Kitex resolver of a look-up by name. Kitex shares what it
-// has resolved between all clients in the process whose resolvers have the same
-// id, so two registries must not have the same.
-func resolver(id string, lookup func(name string) ([]string, error)) kitex.Resolver {
-	return &kitex.SynthesizedResolver{
-		NameFunc:   func() string { return id },
-		TargetFunc: func(_ context.Context, target rpcinfo.EndpointInfo) string { return target.ServiceName() },
-		ResolveFunc: func(_ context.Context, name string) (kitex.Result, error) {
-			addresses, err := lookup(name)
-			if err != nil {
-				return kitex.Result{}, err
-			}
-			result := kitex.Result{Cacheable: true, CacheKey: name}
-			for _, address := range addresses {
-				result.Instances = append(result.Instances, kitex.NewInstance("tcp", address, kitex.DefaultWeight, nil))
-			}
-			return result, nil
-		},
+// NewMemory makes an empty registry for services that share a process.
+func NewMemory() *Registry {
+	timing := timing{refresh: time.Hour} // there is always a sign of a change, and what it says is true
+	fixed := func() (string, error) { return "", nil }
+	return newRegistry("memory://"+uuid.NewString(), newMemory(), fixed, Config{}, timing, slog.New(slog.DiscardHandler))
+}
+
+// Services lists what the registry holds, by name of the service. Names alone
+// make the answer of one that cannot list its names.
+func (r *Registry) Services(ctx context.Context) (map[string][]Instance, error) {
+	session, err := r.connect(ctx)
+	if err != nil {
+		return nil, err
 	}
+	defer session.close(context.WithoutCancel(ctx))
+	names, err := session.names(ctx)
+	if err != nil {
+		return nil, err
+	}
+	services := map[string][]Instance{}
+	for _, name := range names {
+		if services[name], err = session.list(ctx, name, func() {}); err != nil {
+			return nil, fmt.Errorf("service %s: %w", name, err)
+		}
+	}
+	return services, nil
+}
+
+// instance is what this process says of itself.
+func (c Config) instance(address string) Instance {
+	weight := c.Weight
+	if weight == 0 {
+		weight = defaultWeight
+	}
+	tags := map[string]string{tagZone: c.Zone, tagVersion: c.Version}
+	maps.DeleteFunc(tags, func(_, value string) bool { return value == "" })
+	return Instance{Address: address, Weight: weight, Tags: tags}
 }

@@ -3,6 +3,8 @@ package discovery_test
 import (
 	"context"
 	"flag"
+	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strconv"
@@ -13,10 +15,11 @@ import (
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
 
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/internal/discovery/discoverytest"
 )
 
 // resolve asks as Kitex does: for the target that the resolver makes of a service name.
-func resolve(t *testing.T, registry discovery.Registry, name string) ([]string, error) {
+func resolve(t *testing.T, registry *discovery.Registry, name string) ([]string, error) {
 	t.Helper()
 	resolver := registry.Resolver()
 	target := resolver.Target(t.Context(), rpcinfo.NewEndpointInfo(name, "GetItem", nil, nil))
@@ -31,46 +34,47 @@ func resolve(t *testing.T, registry discovery.Registry, name string) ([]string, 
 	return addresses, err
 }
 
-func wantAddresses(t *testing.T, registry discovery.Registry, name string, want ...string) {
+func wantAddresses(t *testing.T, registry *discovery.Registry, name string, want ...string) {
 	t.Helper()
-	got, err := resolve(t, registry, name)
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("%s is at %v (error %v), want %v", name, got, err, want)
-	}
+	var got []string
+	var err error
+	discoverytest.Eventually(t, fmt.Sprintf("%s is at %v", name, want), func() bool {
+		got, err = resolve(t, registry, name)
+		return err == nil && slices.Equal(got, want)
+	})
 }
 
-func wantUnknown(t *testing.T, registry discovery.Registry, name, want string) {
+func wantUnknown(t *testing.T, registry *discovery.Registry, name, want string) {
 	t.Helper()
-	if got, err := resolve(t, registry, name); err == nil || err.Error() != want || got != nil {
-		t.Errorf("%s is at %v (error %v), want the error %s", name, got, err, want)
-	}
+	discoverytest.Eventually(t, name+" fails with "+want, func() bool {
+		got, err := resolve(t, registry, name)
+		return err != nil && err.Error() == want && got == nil
+	})
 }
 
-func open(t *testing.T, url string) discovery.Registry {
+func open(t *testing.T, url string) *discovery.Registry {
 	t.Helper()
-	registry, err := discovery.Open(discovery.Config{URL: url})
+	registry, err := discovery.Open(discovery.Config{URL: url}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(registry.Close)
 	return registry
 }
 
-func announce(t *testing.T, registry discovery.Registry, name, address string) (withdraw func()) {
+// memory is a registry that closes with the test.
+func memory(t *testing.T) *discovery.Registry {
 	t.Helper()
-	addr, err := net.ResolveTCPAddr("tcp", address)
-	if err != nil {
-		t.Error(err)
-	}
-	undo, err := registry.Announce(t.Context(), name, addr)
-	if err != nil {
-		t.Error(err)
-	}
-	return func() {
-		t.Helper()
-		if err := undo(context.Background()); err != nil {
-			t.Error(err)
-		}
-	}
+	registry := discovery.NewMemory()
+	t.Cleanup(registry.Close)
+	return registry
+}
+
+// announce announces and waits until it is registered.
+func announce(t *testing.T, registry *discovery.Registry, name, address string) (withdraw func()) {
+	t.Helper()
+	a := announceAt(t, registry, address, name)
+	return func() { a.Withdraw(context.Background()) }
 }
 
 func TestStaticFindsEachNameAtItsAddresses(t *testing.T) {
@@ -78,7 +82,7 @@ func TestStaticFindsEachNameAtItsAddresses(t *testing.T) {
 	registry := open(t, "static://item=127.0.0.1:1,stock=[::1]:3,item=127.0.0.1:2")
 	wantAddresses(t, registry, "item", "127.0.0.1:1", "127.0.0.1:2")
 	wantAddresses(t, registry, "stock", "[::1]:3")
-	wantUnknown(t, registry, "gateway", `the static registry has no entry for "gateway"`)
+	wantUnknown(t, registry, "gateway", `the registry has not told yet where "gateway" is: there is no entry for "gateway"`)
 }
 
 func TestAStaticEntryWithoutANameServesTheNamesThatHaveNone(t *testing.T) {
@@ -112,7 +116,7 @@ func TestOpenNamesTheBadEntry(t *testing.T) {
 		t.Run(c.url, func(t *testing.T) {
 			t.Parallel()
 			want := "registry " + c.url + ": entry " + c.entry + " must be name=host:port or host:port"
-			if _, err := discovery.Open(discovery.Config{URL: c.url}); err == nil || err.Error() != want {
+			if _, err := discovery.Open(discovery.Config{URL: c.url}, nil); err == nil || err.Error() != want {
 				t.Errorf("error = %v, want %s", err, want)
 			}
 		})
@@ -124,8 +128,9 @@ func TestOpenRefusesAnUnknownScheme(t *testing.T) {
 	for _, url := range []string{"", "static", "static:127.0.0.1:1", "consul://127.0.0.1:8500", "127.0.0.1:8888", "STATIC://127.0.0.1:1"} {
 		t.Run(url, func(t *testing.T) {
 			t.Parallel()
-			want := `registry "` + url + `": it must be static://name=host:port,…`
-			if _, err := discovery.Open(discovery.Config{URL: url}); err == nil || err.Error() != want {
+			want := `registry "` + url + `": it must be one of dns://name=host:port,…, etcd://[user@]host:port,…[/prefix], ` +
+				`nacos://[user@]host:port,…, static://name=host:port,…, zookeeper://[user@]host:port,…[/prefix]`
+			if _, err := discovery.Open(discovery.Config{URL: url}, nil); err == nil || err.Error() != want {
 				t.Errorf("error = %v, want %s", err, want)
 			}
 		})
@@ -134,16 +139,16 @@ func TestOpenRefusesAnUnknownScheme(t *testing.T) {
 
 func TestOpenGivesTheRegistryThatIsOpenAlready(t *testing.T) {
 	t.Parallel()
-	memory := discovery.NewMemory()
-	got, err := discovery.Open(discovery.Config{URL: "nonsense", Registry: memory})
-	if err != nil || got != discovery.Registry(memory) {
+	memory := memory(t)
+	got, err := discovery.Open(discovery.Config{URL: "nonsense", Registry: memory}, nil)
+	if err != nil || got != memory {
 		t.Errorf("Open = %v (error %v), want the registry given", got, err)
 	}
 }
 
 func TestMemoryFindsWhatIsAnnouncedUntilItIsWithdrawn(t *testing.T) {
 	t.Parallel()
-	registry := discovery.NewMemory()
+	registry := memory(t)
 	wantUnknown(t, registry, "item", `no instance of "item" is registered`)
 	withdrawFirst := announce(t, registry, "item", "127.0.0.1:1")
 	withdrawSecond := announce(t, registry, "item", "127.0.0.1:2")
@@ -164,7 +169,7 @@ func TestMemoryFindsWhatIsAnnouncedUntilItIsWithdrawn(t *testing.T) {
 
 func TestMemoryDoesNotChangeAnAnswerAlreadyGiven(t *testing.T) {
 	t.Parallel()
-	registry := discovery.NewMemory()
+	registry := memory(t)
 	withdraw := announce(t, registry, "item", "127.0.0.1:1")
 	announce(t, registry, "item", "127.0.0.1:2")
 	result, err := registry.Resolver().Resolve(t.Context(), "item")
@@ -179,7 +184,7 @@ func TestMemoryDoesNotChangeAnAnswerAlreadyGiven(t *testing.T) {
 
 func TestMemoryMayBeUsedByManyAtTheSameTime(t *testing.T) {
 	t.Parallel()
-	registry := discovery.NewMemory()
+	registry := memory(t)
 	announce(t, registry, "item", "127.0.0.1:9")
 	var all sync.WaitGroup
 	for i := range 8 {
@@ -200,7 +205,7 @@ func TestMemoryMayBeUsedByManyAtTheSameTime(t *testing.T) {
 
 func TestRegistriesInOneProcessDoNotKnowEachOther(t *testing.T) {
 	t.Parallel()
-	one, other := discovery.NewMemory(), discovery.NewMemory()
+	one, other := memory(t), memory(t)
 	announce(t, one, "item", "127.0.0.1:1")
 	wantUnknown(t, other, "item", `no instance of "item" is registered`)
 }

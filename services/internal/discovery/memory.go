@@ -2,48 +2,85 @@ package discovery
 
 import (
 	"context"
-	"fmt"
-	"net"
 	"slices"
 	"sync"
-
-	kitex "github.com/cloudwego/kitex/pkg/discovery"
-	"github.com/google/uuid"
 )
 
-// Memory is a registry for services that share a process.
-type Memory struct {
-	id        string
-	mu        sync.Mutex
-	addresses map[string][]string
+// memory is the registry of one process.
+type memory struct {
+	mu       sync.Mutex
+	services map[string][]registered
+	watchers map[string][]func()
 }
 
-// NewMemory makes an empty registry.
-func NewMemory() *Memory {
-	return &Memory{id: uuid.NewString(), addresses: map[string][]string{}}
+type registered struct {
+	Instance
+	by session
 }
 
-// Announce implements Registry.
-func (m *Memory) Announce(_ context.Context, name string, addr net.Addr) (func(context.Context) error, error) {
+func newMemory() *memory {
+	return &memory{services: map[string][]registered{}, watchers: map[string][]func(){}}
+}
+
+func (m *memory) connect(context.Context, string) (session, error) {
+	return &memorySession{memory: m}, nil
+}
+
+func (m *memory) endpoint() string { return "" }
+
+// change edits the instances of name and tells who watches it.
+func (m *memory) change(name string, edit func([]registered) []registered) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.addresses[name] = append(m.addresses[name], addr.String())
-	return func(context.Context) error {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.addresses[name] = slices.DeleteFunc(m.addresses[name], func(known string) bool { return known == addr.String() })
-		return nil
-	}, nil
+	m.services[name] = edit(m.services[name])
+	watchers := m.watchers[name]
+	delete(m.watchers, name)
+	m.mu.Unlock()
+	for _, changed := range watchers {
+		changed()
+	}
 }
 
-// Resolver implements Registry.
-func (m *Memory) Resolver() kitex.Resolver {
-	return resolver("memory://"+m.id, func(name string) ([]string, error) {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if len(m.addresses[name]) == 0 {
-			return nil, fmt.Errorf("no instance of %q is registered", name)
-		}
-		return slices.Clone(m.addresses[name]), nil
+type memorySession struct {
+	neverLost
+	memory *memory
+}
+
+func (s *memorySession) register(_ context.Context, name string, instance Instance, _ func()) error {
+	s.memory.mu.Lock()
+	standing := slices.ContainsFunc(s.memory.services[name], func(r registered) bool {
+		return r.Address == instance.Address && r.by == s
 	})
+	s.memory.mu.Unlock()
+	if !standing {
+		s.memory.change(name, func(before []registered) []registered {
+			return append(slices.Clone(before), registered{instance, s})
+		})
+	}
+	return nil
+}
+
+func (s *memorySession) list(_ context.Context, name string, changed func()) ([]Instance, error) {
+	s.memory.mu.Lock()
+	defer s.memory.mu.Unlock()
+	s.memory.watchers[name] = append(s.memory.watchers[name], changed)
+	var instances []Instance
+	for _, r := range s.memory.services[name] {
+		instances = append(instances, r.Instance)
+	}
+	return instances, nil
+}
+
+func (s *memorySession) names(context.Context) ([]string, error) {
+	s.memory.mu.Lock()
+	defer s.memory.mu.Unlock()
+	return sortedKeys(s.memory.services), nil
+}
+
+func (s *memorySession) close(context.Context) {
+	names, _ := s.names(context.Background())
+	for _, name := range names {
+		s.memory.change(name, func(before []registered) []registered {
+			return slices.DeleteFunc(slices.Clone(before), func(r registered) bool { return r.by == s })
+		})
+	}
 }

@@ -63,6 +63,7 @@ type Service struct {
 	stopping atomic.Bool
 	admin    net.Listener
 	debug    net.Listener
+	debugMux *http.ServeMux
 }
 
 // New opens the admin and the debug port. metrics answers /metrics.

@@ -19,7 +19,8 @@ func (s *Service) openPorts(cfg Config, metrics http.Handler) error {
 	if s.debug, err = Listen("debug", cfg.Debug); err != nil {
 		return err
 	}
-	s.Add(httpPart("debug port", s.debug, debugHandler()))
+	s.debugMux = debugMux()
+	s.Add(httpPart("debug port", s.debug, s.debugMux))
 	if tcp, ok := s.debug.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
 		return fmt.Errorf("debug address %s: it must be a loopback address, as 127.0.0.1", cfg.Debug)
 	}
@@ -58,7 +59,12 @@ func (s *Service) adminHandler(metrics http.Handler) http.Handler {
 	return mux
 }
 
-func debugHandler() http.Handler {
+// HandleDebug adds an answer to the debug port, below /debug/.
+func (s *Service) HandleDebug(name string, handler http.HandlerFunc) {
+	s.debugMux.HandleFunc("GET /debug/"+name, handler)
+}
+
+func debugMux() *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)

@@ -11,7 +11,6 @@ import (
 	"github.com/cloudwego/kitex/pkg/kerrors"
 
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item"
-	"github.com/kiteshop/kiteshop/services/internal/discovery"
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 	"github.com/kiteshop/kiteshop/services/internal/transport"
 )
@@ -77,20 +76,9 @@ func TestABusinessStatusOfAnotherServiceIsAForeignError(t *testing.T) {
 	}
 }
 
-func TestAnAnnouncementThatFailsWithdrawsWhatItAnnounced(t *testing.T) {
-	t.Parallel()
-	registry := &recorder{Registry: discovery.NewMemory(), announced: make(chan string, 2)}
-	part := newServer(t).Announcement(registry, "item", "broken")
-	_ = part.Serve()
-	stopPart(t, part)
-	if result, err := registry.Resolver().Resolve(t.Context(), "item"); err == nil {
-		t.Errorf("item is still at %v", result.Instances)
-	}
-}
-
 func TestAServerThatIsNotAnnouncedIsNotReady(t *testing.T) {
 	t.Parallel()
-	part := newServer(t).Announcement(discovery.NewMemory(), "item")
+	part := newServer(t).Announcement(memory(t), "item")
 	if part.Ready == nil || part.Ready(t.Context()) == nil {
 		t.Error("the part is ready before it has announced anything")
 	}

@@ -29,8 +29,8 @@ const (
 
 // ClientOptions make a generated client find its service in registry and name
 // caller as the one who calls.
-func ClientOptions(caller string, registry discovery.Registry) []client.Option {
-	return []client.Option{
+func ClientOptions(caller string, registry *discovery.Registry) []client.Option {
+	return append(newBalancer().options(),
 		client.WithResolver(registry.Resolver()),
 		client.WithTransportProtocol(transport.TTHeaderFramed),
 		client.WithMetaHandler(transmeta.ClientTTHeaderHandler),
@@ -42,7 +42,7 @@ func ClientOptions(caller string, registry discovery.Registry) []client.Option {
 		client.WithLongConnection(connpool.IdleConfig{
 			MaxIdlePerAddress: maxIdle, MaxIdleGlobal: 10 * maxIdle, MaxIdleTimeout: time.Minute,
 		}),
-	}
+	)
 }
 
 // deadlines tells the server how much time is left. Kitex's own handler sends

@@ -14,7 +14,6 @@ import (
 
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
-	"github.com/kiteshop/kiteshop/services/internal/discovery"
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 	"github.com/kiteshop/kiteshop/services/internal/transport"
@@ -151,7 +150,7 @@ func TestAServiceThatCannotBeReachedIsUnavailable(t *testing.T) {
 	want := fault.Error{Code: fault.Unavailable, Message: "the item service cannot be reached"}
 	for name, items := range map[string]itemservice.Client{
 		"nobody listens":                dialIn(t, static(t, "item="+deaf)),
-		"nobody is registered":          dialIn(t, discovery.NewMemory()),
+		"nobody is registered":          dialIn(t, memory(t)),
 		"the registry has another name": dialIn(t, static(t, "stock="+deaf)),
 	} {
 		t.Run(name, func(t *testing.T) {

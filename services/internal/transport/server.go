@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/cloudwego/kitex/pkg/endpoint"
@@ -19,7 +18,6 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
-	"github.com/kiteshop/kiteshop/services/internal/discovery"
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
@@ -101,39 +99,6 @@ func (s *Server) serve() error {
 		return nil // Kitex may report that the listener is closed, as it was told to
 	}
 	return err
-}
-
-// Announcement is the part that makes the server findable under names.
-func (s *Server) Announcement(registry discovery.Registry, names ...string) lifecycle.Part {
-	stopped := make(chan struct{})
-	var announced atomic.Bool
-	return lifecycle.Part{
-		Name: "registration",
-		Serve: func() (err error) {
-			ctx := context.Background() // it lives as long as the service, not as a request
-			for _, name := range names {
-				withdraw, err := registry.Announce(ctx, name, s.Addr())
-				if err != nil {
-					return err
-				}
-				defer func() { err = errors.Join(err, withdraw(ctx)) }()
-			}
-			announced.Store(true)
-			<-stopped
-			announced.Store(false)
-			return nil
-		},
-		Stop: func(context.Context) error {
-			close(stopped)
-			return nil
-		},
-		Ready: func(context.Context) error {
-			if !announced.Load() {
-				return errors.New("it is not registered")
-			}
-			return nil
-		},
-	}
 }
 
 // serverObserver bounds each call by the caller's deadline, measures it, logs

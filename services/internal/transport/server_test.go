@@ -94,11 +94,10 @@ func TestClientsOfOneServiceInTwoRegistriesDoNotMixThemUp(t *testing.T) {
 	t.Parallel()
 	for _, title := range []string{"one", "other"} {
 		server := serve(t, items{get: titled(title)})
-		memory := discovery.NewMemory()
-		if _, err := memory.Announce(t.Context(), "item", server.Addr()); err != nil {
-			t.Fatal(err)
-		}
-		for kind, registry := range map[string]discovery.Registry{"memory": memory, "static": static(t, "item="+server.Addr().String())} {
+		memory := memory(t)
+		announcement := memory.Announce(server.Addr(), "item")
+		await(t, func() bool { return announcement.Registered() == nil })
+		for kind, registry := range map[string]*discovery.Registry{"memory": memory, "static": static(t, "item="+server.Addr().String())} {
 			resp, err := dialIn(t, registry).GetItem(t.Context(), &item.GetItemReq{Id: 7})
 			if err != nil || resp.GetItem().GetTitle() != title {
 				t.Errorf("the client of the %s registry of %s got %v, %v", kind, title, resp, err)

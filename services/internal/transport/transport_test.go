@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
@@ -109,13 +111,31 @@ func serve(t *testing.T, handler items) *running {
 	return &running{server, tel, log, stop}
 }
 
-func static(t *testing.T, list string) discovery.Registry {
+func static(t *testing.T, list string) *discovery.Registry {
 	t.Helper()
-	registry, err := discovery.Open(discovery.Config{URL: "static://" + list})
+	registry, err := discovery.Open(discovery.Config{URL: "static://" + list}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(registry.Close)
 	return registry
+}
+
+func memory(t *testing.T) *discovery.Registry {
+	t.Helper()
+	registry := discovery.NewMemory()
+	t.Cleanup(registry.Close)
+	return registry
+}
+
+// await polls for what happens in the background.
+func await(t *testing.T, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it never came to pass")
+		}
+	}
 }
 
 // dial makes a client that finds the item service at address.
@@ -124,7 +144,7 @@ func dial(t *testing.T, address fmt.Stringer) itemservice.Client {
 	return dialIn(t, static(t, "item="+address.String()))
 }
 
-func dialIn(t *testing.T, registry discovery.Registry) itemservice.Client {
+func dialIn(t *testing.T, registry *discovery.Registry) itemservice.Client {
 	t.Helper()
 	items, err := itemservice.NewClient("item", transport.ClientOptions("tests", registry)...)
 	if err != nil {

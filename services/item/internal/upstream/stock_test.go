@@ -57,7 +57,7 @@ func serve(t *testing.T, handler *levels, budget, maxAge time.Duration) *Stock {
 			t.Error(err)
 		}
 	})
-	registry, err := discovery.Open(discovery.Config{URL: "static://stock=" + server.Addr().String()})
+	registry, err := discovery.Open(discovery.Config{URL: "static://stock=" + server.Addr().String()}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,108 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cloudwego/kitex/client"
+	kitex "github.com/cloudwego/kitex/pkg/discovery"
+	"github.com/cloudwego/kitex/pkg/endpoint"
+	"github.com/cloudwego/kitex/pkg/kerrors"
+	"github.com/cloudwego/kitex/pkg/loadbalance"
+	"github.com/cloudwego/kitex/pkg/loadbalance/lbcache"
+	"github.com/cloudwego/kitex/pkg/rpcinfo"
+)
+
+const (
+	// refreshInterval is how often a client asks the registry's memory for the list.
+	refreshInterval = time.Second
+	// avoidFor is how long an instance that could not be connected to is passed over.
+	avoidFor = time.Second
+)
+
+// balancer is Kitex's weighted one among the instances that accept connections.
+// Kitex itself, on its second try, may pick the dead one again.
+type balancer struct {
+	loadbalance.Loadbalancer
+	loadbalance.Rebalancer
+	refused refusals
+}
+
+func newBalancer() *balancer {
+	inner := loadbalance.NewWeightedBalancer()
+	b := &balancer{Loadbalancer: inner}
+	b.Rebalancer, _ = inner.(loadbalance.Rebalancer)
+	return b
+}
+
+// options make a client use the balancer, and the balancer learn from the client.
+func (b *balancer) options() []client.Option {
+	return []client.Option{
+		client.WithLoadBalancer(b, &lbcache.Options{RefreshInterval: refreshInterval}),
+		client.WithInstanceMW(b.observe),
+	}
+}
+
+// GetPicker implements loadbalance.Loadbalancer.
+func (b *balancer) GetPicker(all kitex.Result) loadbalance.Picker {
+	if !b.refused.any() {
+		return b.Loadbalancer.GetPicker(all)
+	}
+	accepting := kitex.Result{CacheKey: all.CacheKey} // made for this call, not cached
+	for _, instance := range all.Instances {
+		if !b.refused.has(instance.Address().String()) {
+			accepting.Instances = append(accepting.Instances, instance)
+		}
+	}
+	if len(accepting.Instances) == 0 || len(accepting.Instances) == len(all.Instances) {
+		return b.Loadbalancer.GetPicker(all)
+	}
+	return b.Loadbalancer.GetPicker(accepting)
+}
+
+// observe sees each attempt at one instance.
+func (b *balancer) observe(next endpoint.Endpoint) endpoint.Endpoint {
+	return func(ctx context.Context, req, resp any) error {
+		err := next(ctx, req, resp)
+		if errors.Is(err, kerrors.ErrGetConnection) {
+			if address := rpcinfo.GetRPCInfo(ctx).To().Address(); address != nil {
+				b.refused.add(address.String())
+			}
+		}
+		return err
+	}
+}
+
+// refusals remembers addresses for a while.
+type refusals struct {
+	until atomic.Int64 // when the last one is forgotten, in Unix nanoseconds
+	mu    sync.Mutex
+	times map[string]time.Time
+}
+
+func (r *refusals) any() bool { return time.Now().UnixNano() < r.until.Load() }
+
+func (r *refusals) add(address string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	for known, until := range r.times {
+		if now.After(until) {
+			delete(r.times, known)
+		}
+	}
+	if r.times == nil {
+		r.times = map[string]time.Time{}
+	}
+	r.times[address] = now.Add(avoidFor)
+	r.until.Store(now.Add(avoidFor).UnixNano())
+}
+
+func (r *refusals) has(address string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Now().Before(r.times[address])
+}
