@@ -48,8 +48,7 @@ func advertised(ctx context.Context, advertise string, listener net.Addr, regist
 		}
 		return net.JoinHostPort(strings.Trim(advertise, "[]"), port), nil
 	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil || !ip.IsUnspecified() || registry == "" {
+	if ip := net.ParseIP(host); ip == nil || !ip.IsUnspecified() || registry == "" {
 		return listener.String(), nil
 	}
 	// A UDP socket is bound to the route's address without a packet being sent.

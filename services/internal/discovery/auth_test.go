@@ -1,6 +1,7 @@
 package discovery_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -51,11 +52,14 @@ func (g guarded) url(file passwordFile) string {
 	if etcd, ok := g.Kind.(discoverytest.Etcd); ok {
 		more = append(more, "ca_file="+etcd.TLS.CA)
 	}
-	text := g.URLFor("shop", more...)
-	if g.Kind.Name() == "zookeeper" {
-		text = strings.Replace(text, "?", "/guarded?", 1)
+	switch g.Kind.Name() {
+	case "zookeeper":
+		return strings.Replace(g.URLFor("shop", more...), "?", "/guarded?", 1)
+	case "nacos":
+		return g.URLFor("nacos", more...)
+	default:
+		return g.URLFor("shop", more...)
 	}
-	return text
 }
 
 // guardedEtcd speaks TLS, and shop may do everything below the prefix.
@@ -85,11 +89,12 @@ func guardedEtcd(t *testing.T) guarded {
 	}}
 }
 
+// guardedNacos has the user nacos alone.
 func guardedNacos(t *testing.T) guarded {
-	s := discoverytest.Started(t, discoverytest.Nacos{Password: "root"})
-	call := func(method, path string, form url.Values) {
+	s := discoverytest.Started(t, discoverytest.Nacos{Password: firstPassword})
+	call := func(method, path string, form url.Values, answer any) {
 		t.Helper()
-		req, err := http.NewRequestWithContext(t.Context(), method, fmt.Sprintf("http://127.0.0.1:%d%s", s.Port, path), strings.NewReader(form.Encode()))
+		req, err := http.NewRequestWithContext(t.Context(), method, fmt.Sprintf("http://127.0.0.1:%d/nacos/v3/auth/user%s", s.Port, path), strings.NewReader(form.Encode()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -99,12 +104,16 @@ func guardedNacos(t *testing.T) guarded {
 			t.Fatal(err)
 		}
 		defer resp.Body.Close()
-		if resp.StatusCode != http.StatusOK {
-			t.Fatalf("%s %s: %s", method, path, resp.Status)
+		if err := json.NewDecoder(resp.Body).Decode(answer); err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s %s: %s, %v", method, path, resp.Status, err)
 		}
 	}
-	_ = call
-	return guarded{s, func(string) {}}
+	return guarded{s, func(password string) {
+		var login struct{ AccessToken string }
+		call("POST", "/login", url.Values{"username": {"nacos"}, "password": {firstPassword}}, &login)
+		var done any
+		call("PUT", "", url.Values{"username": {"nacos"}, "newPassword": {password}, "accessToken": {login.AccessToken}}, &done)
+	}}
 }
 
 func TestRegistriesWithUsers(t *testing.T) {
@@ -145,7 +154,7 @@ func triesAWrongPasswordAgain(t *testing.T, g guarded) {
 	password := newPasswordFile(t, "wrong")
 	serving := use(t, discovery.Config{URL: g.url(password)})
 	a := serving.Announce(tcp(t, "127.0.0.1:7001"), "item")
-	want := map[string]string{"zookeeper": "user \"shop\" with the password given", "etcd": "authentication failed", "nacos": "user"}[g.Kind.Name()]
+	want := map[string]string{"zookeeper": "user \"shop\" with the password given", "etcd": "authentication failed", "nacos": "is the password of user \"nacos\" right?"}[g.Kind.Name()]
 	discoverytest.Eventually(t, "the password is told to be wrong", func() bool {
 		err := a.Registered()
 		return err != nil && strings.Contains(err.Error(), want) && !strings.Contains(err.Error(), "wrong")

@@ -55,7 +55,7 @@ func TestEveryRegistryKeepsItsPromises(t *testing.T) {
 }
 
 // use opens a registry and closes it with the test.
-func use(t *testing.T, cfg discovery.Config) *discovery.Registry {
+func use(t testing.TB, cfg discovery.Config) *discovery.Registry {
 	t.Helper()
 	if os.Getenv("TEST_DRIVER") == "contrib" {
 		cfg.URL += "&driver=contrib"
@@ -109,7 +109,7 @@ func found(registry *discovery.Registry) string {
 func finds(t *testing.T, registry *discovery.Registry, want string) {
 	t.Helper()
 	var got string
-	deadline := time.Now().Add(discoverytest.Patience)
+	deadline := time.Now().Add(discoverytest.Patience())
 	for got != want {
 		if got = found(registry); time.Now().After(deadline) {
 			t.Fatalf("item is at %q, want %q", got, want)
@@ -123,7 +123,7 @@ func finds(t *testing.T, registry *discovery.Registry, want string) {
 func holds(t *testing.T, s *discoverytest.Server, want ...string) {
 	t.Helper()
 	var got []string
-	deadline := time.Now().Add(discoverytest.Patience)
+	deadline := time.Now().Add(discoverytest.Patience())
 	for {
 		got = nil
 		fresh, err := discovery.Open(discovery.Config{URL: s.URL()}, slog.New(slog.DiscardHandler))
@@ -205,7 +205,7 @@ func startsBeforeTheRegistry(t *testing.T, kind discoverytest.Kind) {
 	s := discoverytest.New(t, kind)
 	serving, calling := at(t, s), at(t, s)
 	a := serving.Announce(tcp(t, "127.0.0.1:7001"), "item")
-	if got := found(calling); !strings.HasPrefix(got, "error: the registry has not told yet where \"item\" is") {
+	if got := found(calling); !strings.HasPrefix(got, "error: ") {
 		t.Errorf("without a registry item is at %q", got)
 	}
 	if a.Registered() == nil {
@@ -248,7 +248,8 @@ func refreshed(t *testing.T, calling *discovery.Registry) {
 	t.Helper()
 	now := time.Now()
 	discoverytest.Eventually(t, "the list is refreshed", func() bool {
-		return calling.Report().Lists[0].LastContact.After(now)
+		lists := calling.Report().Lists // a contributed module reports none
+		return len(lists) == 0 || lists[0].LastContact.After(now)
 	})
 }
 
@@ -277,7 +278,8 @@ func survivesAHang(t *testing.T, kind discoverytest.Kind) {
 	s.Freeze()
 	hung := time.Now()
 	discoverytest.Eventually(t, "the sessions are over", func() bool {
-		return time.Since(hung) > 3*time.Second && calling.Report().Lists[0].Problem != ""
+		lists := calling.Report().Lists // a contributed module reports none
+		return time.Since(hung) > 3*time.Second && (len(lists) == 0 || lists[0].Problem != "")
 	})
 	if err := a.Registered(); err != nil {
 		t.Errorf("an instance that serves is not ready because the registry hangs: %v", err)
@@ -298,10 +300,13 @@ func survivesAnOutage(t *testing.T, kind discoverytest.Kind) {
 	finds(t, calling, "127.0.0.1:7001")
 	gaps := watchGaps(t, calling, "127.0.0.1:7001")
 	s.Kill()
-	away := time.Now()
-	discoverytest.Eventually(t, "it was away for long", func() bool { return time.Since(away) > 10*time.Second })
+	outage := 10 * time.Second
+	if longer, err := time.ParseDuration(os.Getenv("TEST_OUTAGE")); err == nil {
+		outage = longer
+	}
+	time.Sleep(outage) // there is nothing to wait for but time
 	if got := found(calling); got != "127.0.0.1:7001" {
-		t.Errorf("item is at %q after 10 s without the registry", got)
+		t.Errorf("item is at %q after %s without the registry", got, outage)
 	}
 	s.Start()
 	confirmed(t, serving)
@@ -314,6 +319,9 @@ func doubtsAnEmptyList(t *testing.T, kind discoverytest.Kind) {
 	calling := use(t, discovery.Config{URL: s.URL("empty_grace=2s")})
 	a := announceAt(t, at(t, s), "127.0.0.1:7001", "item")
 	finds(t, calling, "127.0.0.1:7001")
+	if len(calling.Report().Lists) == 0 {
+		t.Fatal("the driver does not tell what it doubts")
+	}
 	a.Withdraw(t.Context())
 	discoverytest.Eventually(t, "the empty list is doubted", func() bool { return !calling.Report().Lists[0].EmptySince.IsZero() })
 	since := calling.Report().Lists[0].EmptySince
@@ -434,11 +442,16 @@ func losesNoCallOnLeaving(t *testing.T, kind discoverytest.Kind) {
 	ctx, stop := context.WithCancel(t.Context())
 	var calls, failed atomic.Int64
 	var problem atomic.Value
-	all.Go(func() {
+	var caller sync.WaitGroup
+	caller.Go(func() {
 		for n := 0; ctx.Err() == nil; n++ {
 			result, err := calling.Resolver().Resolve(context.Background(), "item")
 			var conn net.Conn
-			if err == nil {
+			switch {
+			case err != nil:
+			case len(result.Instances) == 0:
+				err = errors.New("the list is empty")
+			default:
 				conn, err = net.Dial("tcp", result.Instances[n%len(result.Instances)].Address().String())
 			}
 			calls.Add(1)
@@ -457,6 +470,7 @@ func losesNoCallOnLeaving(t *testing.T, kind discoverytest.Kind) {
 	before := calls.Load()
 	discoverytest.Eventually(t, "calls reach the last one", func() bool { return calls.Load() > before+100 })
 	stop()
+	caller.Wait()
 	third()
 	all.Wait()
 	if failed.Load() != 0 {

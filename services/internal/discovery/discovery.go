@@ -84,19 +84,20 @@ const (
 // defaultWeight is Kitex's.
 const defaultWeight = 10
 
-// kind is one kind of registry: the form of its URLs and what opens it.
+// kind is one kind of registry.
 type kind struct {
-	form string
-	open func(*location, Config) (driver, error)
+	form      string // of its URLs
+	open      func(*location, Config) (driver, error)
+	leaveWait time.Duration // the default of leave_wait
 }
 
 func kinds() map[string]kind {
 	return map[string]kind{
-		"static":    {"static://name=host:port,…", openStatic},
-		"dns":       {"dns://name=host:port,…", openDNS},
-		"zookeeper": {"zookeeper://[user@]host:port,…[/prefix]", openZookeeper},
-		"etcd":      {"etcd://[user@]host:port,…[/prefix]", openEtcd},
-		"nacos":     {"nacos://[user@]host:port,…", openNacos},
+		"static":    {"static://name=host:port,…", openStatic, 0},
+		"dns":       {"dns://name=host:port,…", openDNS, defaultLeaveWait},
+		"zookeeper": {"zookeeper://[user@]host:port,…[/prefix]", openZookeeper, defaultLeaveWait},
+		"etcd":      {"etcd://[user@]host:port,…[/prefix]", openEtcd, defaultLeaveWait},
+		"nacos":     {"nacos://[user@]host:port,…", openNacos, defaultLeaveWait},
 	}
 }
 
@@ -124,7 +125,7 @@ func Open(cfg Config, log *slog.Logger) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry %s: %w", scheme, err)
 	}
-	common := place.common()
+	timing := place.timing(kind)
 	driver, err := kind.open(place, cfg)
 	if err = errors.Join(err, place.unknown()); err != nil {
 		return nil, fmt.Errorf("registry %s: %w", place, err)
@@ -135,7 +136,7 @@ func Open(cfg Config, log *slog.Logger) (*Registry, error) {
 	if cfg.Weight < 0 {
 		return nil, fmt.Errorf("weight is %d; it must be at least 0, which stands for %d", cfg.Weight, defaultWeight)
 	}
-	return newRegistry(place.String(), driver, place.password(cfg.Password), cfg, common, log), nil
+	return newRegistry(place.String(), driver, place.password(cfg.Password), cfg, timing, log), nil
 }
 
 // NewMemory makes an empty registry for services that share a process.

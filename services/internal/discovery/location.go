@@ -79,11 +79,11 @@ func (l *location) String() string {
 	return text
 }
 
-func (l *location) common() timing {
+func (l *location) timing(kind kind) timing {
 	return timing{
 		refresh:    l.duration("refresh", defaultRefresh),
 		emptyGrace: l.duration("empty_grace", defaultEmptyGrace),
-		leaveWait:  l.duration("leave_wait", defaultLeaveWait),
+		leaveWait:  l.duration("leave_wait", kind.leaveWait),
 	}
 }
 
