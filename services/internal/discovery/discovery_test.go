@@ -101,6 +101,23 @@ func TestAnnouncingToAStaticRegistryChangesNothing(t *testing.T) {
 	wantAddresses(t, registry, "item", "127.0.0.1:1")
 }
 
+func TestDNSFindsEveryAddressOfAHost(t *testing.T) {
+	t.Parallel()
+	registry := open(t, "dns://item=localhost:8888,item=127.0.0.1:8888,stock=[::1]:8890,127.0.0.1:9")
+	wantAddresses(t, registry, "stock", "[::1]:8890")
+	wantAddresses(t, registry, "gateway", "127.0.0.1:9")
+	ips, err := net.DefaultResolver.LookupHost(t.Context(), "localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, ip := range append(ips, "127.0.0.1") {
+		want = append(want, net.JoinHostPort(ip, "8888"))
+	}
+	slices.Sort(want)
+	wantAddresses(t, registry, "item", slices.Compact(want)...)
+}
+
 func TestOpenNamesTheBadEntry(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ url, entry string }{

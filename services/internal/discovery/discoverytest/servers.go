@@ -97,7 +97,12 @@ func need(t testing.TB, file, install string) string {
 // New gives a server that is not started yet.
 func New(t testing.TB, kind Kind) *Server {
 	t.Helper()
-	return &Server{Kind: kind, dir: t.TempDir(), Port: freePort(t), t: t}
+	dir, err := os.MkdirTemp("", "registry") // t.TempDir has the test's name in it, and Nacos dislikes commas
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return &Server{Kind: kind, dir: dir, Port: freePort(t), t: t}
 }
 
 // Started gives a server that answers.
