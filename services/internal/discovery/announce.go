@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -25,7 +26,7 @@ type Announcement struct {
 	last     contact
 }
 
-var errNotYet = errors.New("it is not registered yet")
+var errNoAnswer = errors.New("no answer yet")
 
 // Announce makes what listens at listener findable under names, now and again
 // whenever it gets lost, until Withdraw. It does not wait for the registry.
@@ -34,7 +35,7 @@ func (r *Registry) Announce(listener net.Addr, names ...string) *Announcement {
 	a := &Announcement{
 		registry: r, listener: listener, names: names,
 		wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
-		last: contact{problem: errNotYet},
+		last: contact{problem: errNoAnswer},
 	}
 	r.mu.Lock()
 	r.announcements = append(r.announcements, a)
@@ -52,7 +53,7 @@ func (a *Announcement) Registered() error {
 	if a.ever {
 		return nil
 	}
-	return a.last.problem
+	return fmt.Errorf("it is not registered at %s yet: %w", a.registry.url, a.last.problem)
 }
 
 // Withdraw unregisters, waits until callers can know, and returns earlier when

@@ -2,7 +2,6 @@ package discovery
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -155,9 +154,9 @@ func (l *list) get(ctx context.Context) ([]Instance, error) {
 	if l.last.at.IsZero() {
 		problem := l.last.problem
 		if problem == nil {
-			problem = errors.New("no answer yet")
+			problem = errNoAnswer
 		}
-		return nil, fmt.Errorf("the registry has not told yet where %q is: %w", l.name, problem)
+		return nil, fmt.Errorf("%s has not told yet where %q is: %w", l.registry.url, l.name, problem)
 	}
 	return nil, fmt.Errorf("no instance of %q is registered", l.name)
 }

@@ -1,0 +1,107 @@
+{{- define "service.pod" -}}
+{{- $secret := include "service.registrySecret" . -}}
+{{- $stored := ne .Values.storage.kind "none" -}}
+{{- $scratch := eq .Values.global.registry.kind "nacos" -}}{{/* its client writes a log and a cache below /tmp */}}
+automountServiceAccountToken: false
+enableServiceLinks: false # they would make KITESHOP_ variables of services' names
+terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 65532
+  runAsGroup: 65532
+  {{- if or $stored $secret }}
+  fsGroup: 65532
+  fsGroupChangePolicy: OnRootMismatch
+  {{- end }}
+  seccompProfile: {type: RuntimeDefault}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+topologySpreadConstraints:
+  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+  - topologyKey: {{ . }}
+    maxSkew: 1
+    whenUnsatisfiable: ScheduleAnyway
+    matchLabelKeys: [pod-template-hash]
+    labelSelector:
+      matchLabels: {{- include "service.selector" $ | nindent 8 }}
+  {{- end }}
+containers:
+  - name: {{ include "service.name" . }}
+    image: {{ include "service.image" . | quote }}
+    imagePullPolicy: {{ .Values.image.pullPolicy }}
+    envFrom:
+      - configMapRef: {name: {{ include "service.name" . }}}
+    {{- if not (has .Values.global.registry.kind (list "static" "dns")) }}
+    env:
+      - name: KITESHOP_ADVERTISE
+        valueFrom: {fieldRef: {fieldPath: status.podIP}}
+    {{- end }}
+    ports:
+      - {name: {{ .Values.protocol }}, containerPort: {{ .Values.port }}}
+      - {name: admin, containerPort: {{ .Values.adminPort }}}
+    startupProbe: # up to 2 minutes for a migration
+      httpGet: {path: /livez, port: admin}
+      periodSeconds: 1
+      failureThreshold: 120
+    livenessProbe:
+      httpGet: {path: /livez, port: admin}
+      periodSeconds: 10
+      timeoutSeconds: 3
+    readinessProbe: # the program looks for up to 1 s
+      httpGet: {path: /readyz, port: admin}
+      periodSeconds: 2
+      timeoutSeconds: 2
+      failureThreshold: 2
+    {{- with .Values.preStopSeconds }}
+    lifecycle:
+      preStop: {sleep: {seconds: {{ . }}}}
+    {{- end }}
+    securityContext:
+      allowPrivilegeEscalation: false
+      readOnlyRootFilesystem: true
+      capabilities: {drop: [ALL]}
+    resources: {{- toYaml .Values.resources | nindent 6 }}
+    {{- if or $stored $secret $scratch }}
+    volumeMounts:
+      {{- if $stored }}
+      - {name: data, mountPath: /data}
+      {{- end }}
+      {{- if $secret }}
+      - {name: registry, mountPath: /etc/kiteshop/registry, readOnly: true}
+      {{- end }}
+      {{- if $scratch }}
+      - {name: scratch, mountPath: /tmp}
+      {{- end }}
+    {{- end }}
+{{- if or $stored $secret $scratch }}
+volumes:
+  {{- if eq .Values.storage.kind "persistent" }}
+  - name: data
+    persistentVolumeClaim: {claimName: {{ include "service.name" . }}}
+  {{- else if $stored }}
+  - name: data
+    emptyDir: {sizeLimit: {{ .Values.storage.size }}}
+  {{- end }}
+  {{- with $secret }}
+  - name: registry
+    secret: {secretName: {{ . }}, defaultMode: 0440, items: [{key: password, path: password}]}
+  {{- end }}
+  {{- if $scratch }}
+  - name: scratch
+    emptyDir: {sizeLimit: 64Mi}
+  {{- end }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,137 @@
+// Command smoke is the test of an installed shop, which `helm test` runs: it
+// creates an item, receives stock, reads both back, and deletes the item.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+// received is how many units the test receives.
+const received = 7
+
+func main() {
+	gateway := flag.String("gateway", "http://127.0.0.1:8889", "`URL` of the shop")
+	within := flag.Duration("within", time.Minute, "longest `time` that one test may take")
+	repeat := flag.Duration("repeat", 0, "`time` to go on for with test after test; 0: one test")
+	flag.Parse()
+	if err := tests(*gateway, *within, *repeat); err != nil {
+		fmt.Fprintln(os.Stderr, "smoke:", err)
+		os.Exit(1)
+	}
+}
+
+// tests goes on until the time is over or a test fails.
+func tests(gateway string, within, repeat time.Duration) error {
+	end := time.Now().Add(repeat)
+	for passed := 1; ; passed++ {
+		ctx, cancel := context.WithTimeout(context.Background(), within)
+		err := test(ctx, gateway)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("test %d: %w", passed, err)
+		}
+		if time.Now().After(end) {
+			fmt.Printf("passed %d\n", passed)
+			return nil
+		}
+	}
+}
+
+type item struct {
+	ID    int64  `json:"id"`
+	Title string `json:"title"`
+	Stock *int64 `json:"stock"` // nil: unknown
+}
+
+func test(ctx context.Context, gateway string) error {
+	title := "Smoke test of " + time.Now().UTC().Format(time.RFC3339Nano)
+	var created item
+	if err := call(ctx, http.MethodPost, gateway+"/api/v1/items", map[string]any{"title": title}, http.StatusCreated, &created); err != nil {
+		return err
+	}
+	fmt.Printf("created item %d\n", created.ID)
+
+	movement := map[string]any{"delta": received, "reason": "received", "reference": "smoke"}
+	if err := call(ctx, http.MethodPost, fmt.Sprintf("%s/api/v1/stock/%d/movements", gateway, created.ID), movement, http.StatusCreated, nil); err != nil {
+		return err
+	}
+	fmt.Printf("received %d units\n", received)
+
+	target := fmt.Sprintf("%s/api/v1/items/%d", gateway, created.ID)
+	if err := readBack(ctx, target, title); err != nil {
+		return err
+	}
+	fmt.Println("read both back")
+
+	if err := call(ctx, http.MethodDelete, target, nil, http.StatusNoContent, nil); err != nil {
+		return err
+	}
+	fmt.Println("deleted the item")
+	return nil
+}
+
+// readBack asks until the item has its stock: answers may be from memory and up to 1 s old.
+func readBack(ctx context.Context, target, title string) error {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var got item
+		if err := call(ctx, http.MethodGet, target, nil, http.StatusOK, &got); err != nil {
+			return err
+		}
+		if got.Title != title {
+			return fmt.Errorf("%s has the title %q, and was created as %q", target, got.Title, title)
+		}
+		if got.Stock != nil && *got.Stock == received {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			last, _ := json.Marshal(got)
+			return fmt.Errorf("%s should have %d units and is still answered as %s", target, received, last)
+		}
+	}
+}
+
+// call sends body as JSON and reads the answer into out, if that is not nil.
+func call(ctx context.Context, method, url string, body any, want int, out any) error {
+	var content bytes.Buffer
+	if body != nil {
+		if err := json.NewEncoder(&content).Encode(body); err != nil {
+			return err
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, method, url, &content)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, url, err)
+	}
+	if response.StatusCode != want {
+		return fmt.Errorf("%s %s was answered %s, want %d: %s", method, url, response.Status, want, answer)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("%s %s was answered %s: %w", method, url, answer, err)
+	}
+	return nil
+}
