@@ -15,7 +15,7 @@ type Announcement struct {
 	registry *Registry
 	listener net.Addr
 	names    []string
-	wake     chan struct{}
+	wake     signal
 	cancel   context.CancelFunc
 	done     chan struct{}
 
@@ -34,7 +34,7 @@ func (r *Registry) Announce(listener net.Addr, names ...string) *Announcement {
 	ctx, cancel := context.WithCancel(r.ctx)
 	a := &Announcement{
 		registry: r, listener: listener, names: names,
-		wake: make(chan struct{}, 1), cancel: cancel, done: make(chan struct{}),
+		wake: make(signal, 1), cancel: cancel, done: make(chan struct{}),
 		last: contact{problem: errNoAnswer},
 	}
 	r.mu.Lock()
@@ -144,7 +144,7 @@ func (a *Announcement) ensure(ctx context.Context, s *authenticated) error {
 		return err
 	}
 	for _, name := range a.names {
-		if err := s.register(ctx, name, a.registry.config.instance(address), a.changed); err != nil {
+		if err := s.register(ctx, name, a.registry.config.instance(address), a.wake.send); err != nil {
 			return err
 		}
 	}
@@ -166,18 +166,9 @@ func (a *Announcement) moved(ctx context.Context) bool {
 	return err == nil && address != a.address
 }
 
-func (a *Announcement) changed() {
-	select {
-	case a.wake <- struct{}{}:
-	default: // it is to wake already
-	}
-}
-
-// note keeps and logs what went wrong, once as long as it stays the same.
 func (a *Announcement) note(err error) {
 	a.mu.Lock()
-	fresh := a.last.problem == nil || a.last.problem.Error() != err.Error()
-	a.last.problem = err
+	fresh := a.last.note(err)
 	a.standing = a.standing && !errors.Is(err, errSessionLost)
 	a.mu.Unlock()
 	if fresh {

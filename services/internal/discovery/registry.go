@@ -156,3 +156,21 @@ type contact struct {
 	at      time.Time
 	problem error
 }
+
+// note keeps a problem and tells whether it is another than before, which is
+// when it is worth a line in the log.
+func (c *contact) note(problem error) (fresh bool) {
+	fresh = c.problem == nil || c.problem.Error() != problem.Error()
+	c.problem = problem
+	return fresh
+}
+
+// signal wakes whoever waits on it, once however often it is sent.
+type signal chan struct{}
+
+func (s signal) send() {
+	select {
+	case s <- struct{}{}:
+	default: // one is on its way already
+	}
+}

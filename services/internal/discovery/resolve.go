@@ -16,7 +16,7 @@ import (
 type list struct {
 	registry *Registry
 	name     string
-	wake     chan struct{}
+	wake     signal
 	outcome  chan struct{} // closed with the first answer or the first failure
 
 	mu         sync.Mutex
@@ -31,7 +31,7 @@ func (r *Registry) list(name string) *list {
 	defer r.mu.Unlock()
 	l := r.lists[name]
 	if l == nil {
-		l = &list{registry: r, name: name, wake: make(chan struct{}, 1), outcome: make(chan struct{})}
+		l = &list{registry: r, name: name, wake: make(signal, 1), outcome: make(chan struct{})}
 		r.lists[name] = l
 		if _, own := r.driver.(interface{ resolver() kitex.Resolver }); !own && r.ctx.Err() == nil {
 			r.work.Go(func() { l.run(r.ctx) })
@@ -78,7 +78,7 @@ func (l *list) follow(ctx context.Context, s *authenticated, answered func()) er
 			}
 		}
 		asking, cancel := context.WithTimeout(ctx, operationTimeout)
-		instances, err := s.list(asking, l.name, l.changed)
+		instances, err := s.list(asking, l.name, l.wake.send)
 		cancel()
 		if err != nil {
 			return err
@@ -86,13 +86,6 @@ func (l *list) follow(ctx context.Context, s *authenticated, answered func()) er
 		l.update(instances, time.Now())
 		answered()
 		timer.Reset(l.registry.timing.refresh)
-	}
-}
-
-func (l *list) changed() {
-	select {
-	case l.wake <- struct{}{}:
-	default: // it is to wake already
 	}
 }
 
@@ -126,11 +119,9 @@ func (l *list) tried() {
 	}
 }
 
-// note keeps and logs what went wrong, once as long as it stays the same.
 func (l *list) note(err error) {
 	l.mu.Lock()
-	fresh := l.last.problem == nil || l.last.problem.Error() != err.Error()
-	l.last.problem = err
+	fresh := l.last.note(err)
 	l.tried()
 	l.mu.Unlock()
 	if fresh {
