@@ -31,7 +31,7 @@ CREATE TABLE tags (item INTEGER NOT NULL REFERENCES items (id), tag TEXT NOT NUL
 	return files
 }
 
-func openFile(t *testing.T, path string, migrations fs.FS) *sqldb.DB {
+func openFile(t testing.TB, path string, migrations fs.FS) *sqldb.DB {
 	t.Helper()
 	db, err := sqldb.Open(t.Context(), path, migrations)
 	if err != nil {
@@ -41,12 +41,12 @@ func openFile(t *testing.T, path string, migrations fs.FS) *sqldb.DB {
 	return db
 }
 
-func openNew(t *testing.T) *sqldb.DB {
+func openNew(t testing.TB) *sqldb.DB {
 	t.Helper()
 	return openFile(t, filepath.Join(t.TempDir(), "shop.db"), schema(1))
 }
 
-func closeDB(t *testing.T, db *sqldb.DB) {
+func closeDB(t testing.TB, db *sqldb.DB) {
 	t.Helper()
 	if err := db.Close(); err != nil {
 		t.Fatal(err)

@@ -112,16 +112,23 @@ func (tx *Tx) Exec(ctx context.Context, query string, args ...any) error {
 // Try runs work so that its error undoes what it wrote and nothing else.
 func (tx *Tx) Try(ctx context.Context, work func() error) error {
 	if err := tx.Exec(ctx, `SAVEPOINT try`); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errSavepoint, err)
 	}
 	err := work()
 	if err != nil {
 		if undo := tx.Exec(ctx, `ROLLBACK TO try`); undo != nil {
-			return errors.Join(err, undo)
+			return errors.Join(err, fmt.Errorf("%w: %w", errSavepoint, undo))
 		}
 	}
-	return errors.Join(err, tx.Exec(ctx, `RELEASE try`))
+	if release := tx.Exec(ctx, `RELEASE try`); release != nil {
+		return errors.Join(err, fmt.Errorf("%w: %w", errSavepoint, release))
+	}
+	return err
 }
+
+// errSavepoint tells that the transaction is gone: SQLite undoes all of it by
+// itself on some errors, as a full disk.
+var errSavepoint = errors.New("savepoint")
 
 func (tx *Tx) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	if statement, ok := tx.statements[query]; ok {

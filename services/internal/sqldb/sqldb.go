@@ -27,6 +27,7 @@ type DB struct {
 	pools []*sql.DB
 	read  *Reader
 	write chan *Tx // holds the one writer there is
+	queue queue    // of works that wait for it
 	lock  *flock.Flock
 }
 
@@ -125,25 +126,6 @@ func migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error {
 
 // Read gives what cannot write.
 func (db *DB) Read() *Reader { return db.read }
-
-// Update runs work in the one write transaction there is at a time. When it
-// returns nil the change survives a crash; otherwise nothing was changed. ctx
-// bounds the wait for the turn; what has begun is not interrupted.
-func (db *DB) Update(ctx context.Context, work func(ctx context.Context, tx *Tx) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	select {
-	case tx, open := <-db.write:
-		if !open {
-			return errors.New("the database is closed")
-		}
-		defer func() { db.write <- tx }()
-		return tx.run(context.WithoutCancel(ctx), work)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
 
 // Ping tells whether the file answers.
 func (db *DB) Ping(ctx context.Context) error { return db.read.pool.PingContext(ctx) }
