@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"path/filepath"
+	"time"
 
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
 	"github.com/kiteshop/kiteshop/services/internal/config"
@@ -31,6 +33,9 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 	tel.Log.InfoContext(ctx, "starting", config.Effective(&cfg))
+	if cfg.ExpireEvery <= 0 {
+		return nil, fmt.Errorf("expire-every is %s; it must be more than 0", cfg.ExpireEvery)
+	}
 	life, err := lifecycle.New(tel.Log, cfg.Lifecycle, tel.Metrics)
 	if err != nil {
 		return nil, err
@@ -51,13 +56,15 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	}
 	life.Add(lifecycle.Part{Name: "store", Ready: stocks.Ping, Stop: func(context.Context) error { return stocks.Close() }})
 
+	inventory := &domain.Inventory{Store: stocks, Now: cfg.Now, NewID: cfg.NewID}
+	life.Add(expiry(inventory, cfg.ExpireEvery, tel.Log))
+
 	server, err := transport.NewServer(cfg.RPC, tel)
 	if err != nil {
 		return nil, err
 	}
 	life.Add(server.Part())
-	handler := &rpc.Handler{Inventory: &domain.Inventory{Store: stocks, Now: cfg.Now}}
-	if err := stockservice.RegisterService(server, handler); err != nil {
+	if err := stockservice.RegisterService(server, &rpc.Handler{Inventory: inventory}); err != nil {
 		return nil, err
 	}
 	life.Add(server.Announcement(registry, "stock"))
@@ -66,6 +73,32 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 
 // Addr is where the service answers Kitex calls.
 func (s *Service) Addr() net.Addr { return s.server.Addr() }
+
+// expiry is the part that gives back what nobody bought in time.
+func expiry(inventory *domain.Inventory, every time.Duration, log *slog.Logger) lifecycle.Part {
+	ctx, stop := context.WithCancel(context.Background()) // lives as long as the service, not as a request
+	return lifecycle.Part{
+		Name: "expiry",
+		Serve: func() error {
+			tick := time.NewTicker(every)
+			defer tick.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-tick.C:
+				}
+				if err := inventory.Expire(ctx); err != nil && ctx.Err() == nil {
+					log.ErrorContext(ctx, "expiring reservations failed; it is tried again", "error", err)
+				}
+			}
+		},
+		Stop: func(context.Context) error {
+			stop()
+			return nil
+		},
+	}
+}
 
 func openStore(ctx context.Context, cfg Config) (*store.Store, error) {
 	stocks, err := store.Open(ctx, filepath.Join(cfg.Data, "stock.db"))

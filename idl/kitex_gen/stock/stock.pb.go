@@ -83,6 +83,52 @@ func (x Reason) String() string {
 	return strconv.Itoa(int(x))
 }
 
+type ReservationState int32
+
+const (
+	ReservationState_RESERVATION_STATE_UNSPECIFIED ReservationState = 0
+
+	// Units are set aside until expires_at.
+	ReservationState_RESERVATION_STATE_HELD ReservationState = 1
+
+	// They are sold and not yet sent.
+	ReservationState_RESERVATION_STATE_COMMITTED ReservationState = 2
+
+	// They have left the house.
+	ReservationState_RESERVATION_STATE_FULFILLED ReservationState = 3
+
+	// They are available again: the caller gave them back, or the time was over.
+	ReservationState_RESERVATION_STATE_RELEASED ReservationState = 4
+	ReservationState_RESERVATION_STATE_EXPIRED  ReservationState = 5
+)
+
+// Enum value maps for ReservationState.
+var ReservationState_name = map[int32]string{
+	0: "RESERVATION_STATE_UNSPECIFIED",
+	1: "RESERVATION_STATE_HELD",
+	2: "RESERVATION_STATE_COMMITTED",
+	3: "RESERVATION_STATE_FULFILLED",
+	4: "RESERVATION_STATE_RELEASED",
+	5: "RESERVATION_STATE_EXPIRED",
+}
+
+var ReservationState_value = map[string]int32{
+	"RESERVATION_STATE_UNSPECIFIED": 0,
+	"RESERVATION_STATE_HELD":        1,
+	"RESERVATION_STATE_COMMITTED":   2,
+	"RESERVATION_STATE_FULFILLED":   3,
+	"RESERVATION_STATE_RELEASED":    4,
+	"RESERVATION_STATE_EXPIRED":     5,
+}
+
+func (x ReservationState) String() string {
+	s, ok := ReservationState_name[int32(x)]
+	if ok {
+		return s
+	}
+	return strconv.Itoa(int(x))
+}
+
 // Balance keeps on_hand = available + held + committed.
 type Balance struct {
 	OnHand    int64 `protobuf:"varint,1,opt,name=on_hand" json:"on_hand,omitempty"`
@@ -641,10 +687,344 @@ func (x *ImportStockResp) GetResults() []*ImportStockResult {
 	return nil
 }
 
+type ReservationLine struct {
+	ItemId int64 `protobuf:"varint,1,opt,name=item_id" json:"item_id,omitempty"`
+
+	// 1 to 10^9.
+	Quantity int64 `protobuf:"varint,2,opt,name=quantity" json:"quantity,omitempty"`
+
+	// Empty: "main".
+	Location string `protobuf:"bytes,3,opt,name=location" json:"location,omitempty"`
+}
+
+func (x *ReservationLine) Reset() { *x = ReservationLine{} }
+
+func (x *ReservationLine) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ReservationLine) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ReservationLine) GetItemId() int64 {
+	if x != nil {
+		return x.ItemId
+	}
+	return 0
+}
+
+func (x *ReservationLine) GetQuantity() int64 {
+	if x != nil {
+		return x.Quantity
+	}
+	return 0
+}
+
+func (x *ReservationLine) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
+type Reservation struct {
+	// A UUIDv7.
+	Id        string             `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	State     ReservationState   `protobuf:"varint,2,opt,name=state" json:"state,omitempty"`
+	Lines     []*ReservationLine `protobuf:"bytes,3,rep,name=lines" json:"lines,omitempty"`
+	Reference string             `protobuf:"bytes,4,opt,name=reference" json:"reference,omitempty"`
+
+	// Milliseconds since 1970 in UTC.
+	ExpiresAt int64 `protobuf:"varint,5,opt,name=expires_at" json:"expires_at,omitempty"`
+	CreatedAt int64 `protobuf:"varint,6,opt,name=created_at" json:"created_at,omitempty"`
+	UpdatedAt int64 `protobuf:"varint,7,opt,name=updated_at" json:"updated_at,omitempty"`
+}
+
+func (x *Reservation) Reset() { *x = Reservation{} }
+
+func (x *Reservation) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *Reservation) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *Reservation) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Reservation) GetState() ReservationState {
+	if x != nil {
+		return x.State
+	}
+	return ReservationState_RESERVATION_STATE_UNSPECIFIED
+}
+
+func (x *Reservation) GetLines() []*ReservationLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *Reservation) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *Reservation) GetExpiresAt() int64 {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return 0
+}
+
+func (x *Reservation) GetCreatedAt() int64 {
+	if x != nil {
+		return x.CreatedAt
+	}
+	return 0
+}
+
+func (x *Reservation) GetUpdatedAt() int64 {
+	if x != nil {
+		return x.UpdatedAt
+	}
+	return 0
+}
+
+type ReserveReq struct {
+	// 1 to 100, each item and location once. All are reserved or none.
+	Lines []*ReservationLine `protobuf:"bytes,1,rep,name=lines" json:"lines,omitempty"`
+
+	// 1 to 86400; 0 is 900.
+	TtlSeconds int64 `protobuf:"varint,2,opt,name=ttl_seconds" json:"ttl_seconds,omitempty"`
+
+	// The caller's own number of the cart, the order; at most 255 characters.
+	Reference string `protobuf:"bytes,3,opt,name=reference" json:"reference,omitempty"`
+
+	// Names the command: the same key again has no second effect and the same answer.
+	IdempotencyKey string `protobuf:"bytes,4,opt,name=idempotency_key" json:"idempotency_key,omitempty"`
+}
+
+func (x *ReserveReq) Reset() { *x = ReserveReq{} }
+
+func (x *ReserveReq) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ReserveReq) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ReserveReq) GetLines() []*ReservationLine {
+	if x != nil {
+		return x.Lines
+	}
+	return nil
+}
+
+func (x *ReserveReq) GetTtlSeconds() int64 {
+	if x != nil {
+		return x.TtlSeconds
+	}
+	return 0
+}
+
+func (x *ReserveReq) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *ReserveReq) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+// ChangeReservationReq asks to commit, fulfil or release a reservation. A step
+// that was taken already is answered as if it were taken now.
+type ChangeReservationReq struct {
+	Id             string `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+	IdempotencyKey string `protobuf:"bytes,2,opt,name=idempotency_key" json:"idempotency_key,omitempty"`
+}
+
+func (x *ChangeReservationReq) Reset() { *x = ChangeReservationReq{} }
+
+func (x *ChangeReservationReq) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ChangeReservationReq) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ChangeReservationReq) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ChangeReservationReq) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+type ExtendReservationReq struct {
+	Id string `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+
+	// Counts from now: 1 to 86400; 0 is 900.
+	TtlSeconds     int64  `protobuf:"varint,2,opt,name=ttl_seconds" json:"ttl_seconds,omitempty"`
+	IdempotencyKey string `protobuf:"bytes,3,opt,name=idempotency_key" json:"idempotency_key,omitempty"`
+}
+
+func (x *ExtendReservationReq) Reset() { *x = ExtendReservationReq{} }
+
+func (x *ExtendReservationReq) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ExtendReservationReq) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ExtendReservationReq) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ExtendReservationReq) GetTtlSeconds() int64 {
+	if x != nil {
+		return x.TtlSeconds
+	}
+	return 0
+}
+
+func (x *ExtendReservationReq) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+type GetReservationReq struct {
+	Id string `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
+}
+
+func (x *GetReservationReq) Reset() { *x = GetReservationReq{} }
+
+func (x *GetReservationReq) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *GetReservationReq) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *GetReservationReq) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ReservationResp struct {
+	Reservation *Reservation `protobuf:"bytes,1,opt,name=reservation" json:"reservation,omitempty"`
+}
+
+func (x *ReservationResp) Reset() { *x = ReservationResp{} }
+
+func (x *ReservationResp) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ReservationResp) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ReservationResp) GetReservation() *Reservation {
+	if x != nil {
+		return x.Reservation
+	}
+	return nil
+}
+
+type ListReservationsReq struct {
+	// Unspecified, 0 and empty select all.
+	State     ReservationState `protobuf:"varint,1,opt,name=state" json:"state,omitempty"`
+	ItemId    int64            `protobuf:"varint,2,opt,name=item_id" json:"item_id,omitempty"`
+	Reference string           `protobuf:"bytes,3,opt,name=reference" json:"reference,omitempty"`
+
+	// 1 to 100; 0 is 20.
+	Limit  int32  `protobuf:"varint,4,opt,name=limit" json:"limit,omitempty"`
+	Cursor string `protobuf:"bytes,5,opt,name=cursor" json:"cursor,omitempty"`
+}
+
+func (x *ListReservationsReq) Reset() { *x = ListReservationsReq{} }
+
+func (x *ListReservationsReq) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ListReservationsReq) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ListReservationsReq) GetState() ReservationState {
+	if x != nil {
+		return x.State
+	}
+	return ReservationState_RESERVATION_STATE_UNSPECIFIED
+}
+
+func (x *ListReservationsReq) GetItemId() int64 {
+	if x != nil {
+		return x.ItemId
+	}
+	return 0
+}
+
+func (x *ListReservationsReq) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *ListReservationsReq) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListReservationsReq) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+type ListReservationsResp struct {
+	// Newest first.
+	Reservations []*Reservation `protobuf:"bytes,1,rep,name=reservations" json:"reservations,omitempty"`
+	NextCursor   string         `protobuf:"bytes,2,opt,name=next_cursor" json:"next_cursor,omitempty"`
+}
+
+func (x *ListReservationsResp) Reset() { *x = ListReservationsResp{} }
+
+func (x *ListReservationsResp) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ListReservationsResp) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ListReservationsResp) GetReservations() []*Reservation {
+	if x != nil {
+		return x.Reservations
+	}
+	return nil
+}
+
+func (x *ListReservationsResp) GetNextCursor() string {
+	if x != nil {
+		return x.NextCursor
+	}
+	return ""
+}
+
 type StockService interface {
 	GetItemStock(ctx context.Context, req *GetItemStockReq) (res *GetItemStockResp, err error)
 	BatchGetStock(ctx context.Context, req *BatchGetStockReq) (res *BatchGetStockResp, err error)
 	AdjustStock(ctx context.Context, req *AdjustStockReq) (res *AdjustStockResp, err error)
 	ListMovements(ctx context.Context, req *ListMovementsReq) (res *ListMovementsResp, err error)
 	ImportStock(ctx context.Context, req *ImportStockReq) (res *ImportStockResp, err error)
+	Reserve(ctx context.Context, req *ReserveReq) (res *ReservationResp, err error)
+	CommitReservation(ctx context.Context, req *ChangeReservationReq) (res *ReservationResp, err error)
+	FulfilReservation(ctx context.Context, req *ChangeReservationReq) (res *ReservationResp, err error)
+	ReleaseReservation(ctx context.Context, req *ChangeReservationReq) (res *ReservationResp, err error)
+	ExtendReservation(ctx context.Context, req *ExtendReservationReq) (res *ReservationResp, err error)
+	GetReservation(ctx context.Context, req *GetReservationReq) (res *ReservationResp, err error)
+	ListReservations(ctx context.Context, req *ListReservationsReq) (res *ListReservationsResp, err error)
 }

@@ -6,6 +6,7 @@
 package fault
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -21,6 +22,10 @@ const (
 	NotFound Code = "not_found"
 	// Conflict: the state forbids it, as a SKU that is taken or a floor that would break.
 	Conflict Code = "conflict"
+	// SoldOut: less is available than is asked for; the member lines says of what.
+	SoldOut Code = "sold_out"
+	// WrongState: what the request names is in a state that forbids it; the member state says in which.
+	WrongState Code = "wrong_state"
 	// VersionMismatch: the caller has seen an older version than the one stored.
 	VersionMismatch Code = "version_mismatch"
 	// KeyReused: the idempotency key came before with other parameters.
@@ -49,6 +54,8 @@ type Error struct {
 	Code    Code
 	Message string
 	Fields  []Field
+	// Members are what a program may want to read of it, by name; each is JSON.
+	Members map[string]json.RawMessage
 	cause   error
 }
 
@@ -74,6 +81,19 @@ func InvalidFields(fields ...Field) *Error {
 // Because records the cause for the log; the caller never sees it.
 func (e *Error) Because(cause error) *Error {
 	e.cause = cause
+	return e
+}
+
+// With adds a member. What is no JSON, as a channel, is left out.
+func (e *Error) With(name string, value any) *Error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return e
+	}
+	if e.Members == nil {
+		e.Members = map[string]json.RawMessage{}
+	}
+	e.Members[name] = text
 	return e
 }
 

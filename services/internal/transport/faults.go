@@ -25,7 +25,7 @@ func statusNumber(code fault.Code) int32 {
 		return 5
 	case fault.KeyReused:
 		return 6
-	case fault.Conflict:
+	case fault.Conflict, fault.SoldOut, fault.WrongState:
 		return 9
 	case fault.VersionMismatch:
 		return 10
@@ -37,8 +37,9 @@ func statusNumber(code fault.Code) int32 {
 }
 
 const (
-	extraCode   = "code"
-	extraFields = "fields"
+	extraCode    = "code"
+	extraFields  = "fields"
+	extraMembers = "members"
 )
 
 // encodeFault makes err ready for the wire. What the fault wraps stays here.
@@ -52,6 +53,9 @@ func encodeFault(f *fault.Error) kerrors.BizStatusErrorIface {
 		if text, err := json.Marshal(fields); err == nil {
 			extra[extraFields] = string(text)
 		}
+	}
+	if text, err := json.Marshal(f.Members); err == nil && len(f.Members) > 0 && len(text) <= maxMembers {
+		extra[extraMembers] = string(text)
 	}
 	return kerrors.NewBizStatusErrorWithExtra(statusNumber(f.Code), clip(f.Message), extra)
 }
@@ -69,8 +73,9 @@ func isRefused(err error) bool {
 // A TTHeader holds 64 KiB. These bounds keep what a fault says below that,
 // also when every character takes six bytes in JSON.
 const (
-	maxText   = 500 // characters
-	maxFields = 8
+	maxText    = 500 // characters
+	maxFields  = 8
+	maxMembers = 24 << 10 // bytes: a hundred lines that are sold out
 )
 
 // clip cuts text to maxText characters.
@@ -115,6 +120,9 @@ func decodeFault(service string, err error, unanswered fault.Code) error {
 		f := fault.New(fault.Code(status.BizExtra()[extraCode]), "%s", status.BizMessage())
 		if text := status.BizExtra()[extraFields]; text != "" {
 			_ = json.Unmarshal([]byte(text), &f.Fields)
+		}
+		if text := status.BizExtra()[extraMembers]; text != "" {
+			_ = json.Unmarshal([]byte(text), &f.Members)
 		}
 		if f.Code == "" {
 			return fault.New(fault.Internal, "an internal error").Because(err)

@@ -16,6 +16,13 @@ type Client interface {
 	AdjustStock(ctx context.Context, Req *stock.AdjustStockReq, callOptions ...callopt.Option) (r *stock.AdjustStockResp, err error)
 	ListMovements(ctx context.Context, Req *stock.ListMovementsReq, callOptions ...callopt.Option) (r *stock.ListMovementsResp, err error)
 	ImportStock(ctx context.Context, Req *stock.ImportStockReq, callOptions ...callopt.Option) (r *stock.ImportStockResp, err error)
+	Reserve(ctx context.Context, Req *stock.ReserveReq, callOptions ...callopt.Option) (r *stock.ReservationResp, err error)
+	CommitReservation(ctx context.Context, Req *stock.ChangeReservationReq, callOptions ...callopt.Option) (r *stock.ReservationResp, err error)
+	FulfilReservation(ctx context.Context, Req *stock.ChangeReservationReq, callOptions ...callopt.Option) (r *stock.ReservationResp, err error)
+	ReleaseReservation(ctx context.Context, Req *stock.ChangeReservationReq, callOptions ...callopt.Option) (r *stock.ReservationResp, err error)
+	ExtendReservation(ctx context.Context, Req *stock.ExtendReservationReq, callOptions ...callopt.Option) (r *stock.ReservationResp, err error)
+	GetReservation(ctx context.Context, Req *stock.GetReservationReq, callOptions ...callopt.Option) (r *stock.ReservationResp, err error)
+	ListReservations(ctx context.Context, Req *stock.ListReservationsReq, callOptions ...callopt.Option) (r *stock.ListReservationsResp, err error)
 }
 
 // NewClient creates a client for the service defined in IDL.
@@ -70,4 +77,39 @@ func (p *kStockServiceClient) ListMovements(ctx context.Context, Req *stock.List
 func (p *kStockServiceClient) ImportStock(ctx context.Context, Req *stock.ImportStockReq, callOptions ...callopt.Option) (r *stock.ImportStockResp, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.ImportStock(ctx, Req)
+}
+
+func (p *kStockServiceClient) Reserve(ctx context.Context, Req *stock.ReserveReq, callOptions ...callopt.Option) (r *stock.ReservationResp, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.Reserve(ctx, Req)
+}
+
+func (p *kStockServiceClient) CommitReservation(ctx context.Context, Req *stock.ChangeReservationReq, callOptions ...callopt.Option) (r *stock.ReservationResp, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.CommitReservation(ctx, Req)
+}
+
+func (p *kStockServiceClient) FulfilReservation(ctx context.Context, Req *stock.ChangeReservationReq, callOptions ...callopt.Option) (r *stock.ReservationResp, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.FulfilReservation(ctx, Req)
+}
+
+func (p *kStockServiceClient) ReleaseReservation(ctx context.Context, Req *stock.ChangeReservationReq, callOptions ...callopt.Option) (r *stock.ReservationResp, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.ReleaseReservation(ctx, Req)
+}
+
+func (p *kStockServiceClient) ExtendReservation(ctx context.Context, Req *stock.ExtendReservationReq, callOptions ...callopt.Option) (r *stock.ReservationResp, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.ExtendReservation(ctx, Req)
+}
+
+func (p *kStockServiceClient) GetReservation(ctx context.Context, Req *stock.GetReservationReq, callOptions ...callopt.Option) (r *stock.ReservationResp, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.GetReservation(ctx, Req)
+}
+
+func (p *kStockServiceClient) ListReservations(ctx context.Context, Req *stock.ListReservationsReq, callOptions ...callopt.Option) (r *stock.ListReservationsResp, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.ListReservations(ctx, Req)
 }

@@ -50,6 +50,55 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"Reserve": kitex.NewMethodInfo(
+		reserveHandler,
+		newReserveArgs,
+		newReserveResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"CommitReservation": kitex.NewMethodInfo(
+		commitReservationHandler,
+		newCommitReservationArgs,
+		newCommitReservationResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"FulfilReservation": kitex.NewMethodInfo(
+		fulfilReservationHandler,
+		newFulfilReservationArgs,
+		newFulfilReservationResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"ReleaseReservation": kitex.NewMethodInfo(
+		releaseReservationHandler,
+		newReleaseReservationArgs,
+		newReleaseReservationResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"ExtendReservation": kitex.NewMethodInfo(
+		extendReservationHandler,
+		newExtendReservationArgs,
+		newExtendReservationResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"GetReservation": kitex.NewMethodInfo(
+		getReservationHandler,
+		newGetReservationArgs,
+		newGetReservationResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"ListReservations": kitex.NewMethodInfo(
+		listReservationsHandler,
+		newListReservationsArgs,
+		newListReservationsResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 }
 
 var (
@@ -671,6 +720,783 @@ func (p *ImportStockResult) GetResult() interface{} {
 	return p.Success
 }
 
+func reserveHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(stock.ReserveReq)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(stock.StockService).Reserve(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ReserveArgs:
+		success, err := handler.(stock.StockService).Reserve(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ReserveResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newReserveArgs() interface{} {
+	return &ReserveArgs{}
+}
+
+func newReserveResult() interface{} {
+	return &ReserveResult{}
+}
+
+type ReserveArgs struct {
+	Req *stock.ReserveReq
+}
+
+func (p *ReserveArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ReserveArgs) Unmarshal(in []byte) error {
+	msg := new(stock.ReserveReq)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ReserveArgs_Req_DEFAULT *stock.ReserveReq
+
+func (p *ReserveArgs) GetReq() *stock.ReserveReq {
+	if !p.IsSetReq() {
+		return ReserveArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ReserveArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ReserveArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ReserveResult struct {
+	Success *stock.ReservationResp
+}
+
+var ReserveResult_Success_DEFAULT *stock.ReservationResp
+
+func (p *ReserveResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ReserveResult) Unmarshal(in []byte) error {
+	msg := new(stock.ReservationResp)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ReserveResult) GetSuccess() *stock.ReservationResp {
+	if !p.IsSetSuccess() {
+		return ReserveResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ReserveResult) SetSuccess(x interface{}) {
+	p.Success = x.(*stock.ReservationResp)
+}
+
+func (p *ReserveResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ReserveResult) GetResult() interface{} {
+	return p.Success
+}
+
+func commitReservationHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(stock.ChangeReservationReq)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(stock.StockService).CommitReservation(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *CommitReservationArgs:
+		success, err := handler.(stock.StockService).CommitReservation(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*CommitReservationResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newCommitReservationArgs() interface{} {
+	return &CommitReservationArgs{}
+}
+
+func newCommitReservationResult() interface{} {
+	return &CommitReservationResult{}
+}
+
+type CommitReservationArgs struct {
+	Req *stock.ChangeReservationReq
+}
+
+func (p *CommitReservationArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *CommitReservationArgs) Unmarshal(in []byte) error {
+	msg := new(stock.ChangeReservationReq)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var CommitReservationArgs_Req_DEFAULT *stock.ChangeReservationReq
+
+func (p *CommitReservationArgs) GetReq() *stock.ChangeReservationReq {
+	if !p.IsSetReq() {
+		return CommitReservationArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *CommitReservationArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *CommitReservationArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type CommitReservationResult struct {
+	Success *stock.ReservationResp
+}
+
+var CommitReservationResult_Success_DEFAULT *stock.ReservationResp
+
+func (p *CommitReservationResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *CommitReservationResult) Unmarshal(in []byte) error {
+	msg := new(stock.ReservationResp)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *CommitReservationResult) GetSuccess() *stock.ReservationResp {
+	if !p.IsSetSuccess() {
+		return CommitReservationResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *CommitReservationResult) SetSuccess(x interface{}) {
+	p.Success = x.(*stock.ReservationResp)
+}
+
+func (p *CommitReservationResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *CommitReservationResult) GetResult() interface{} {
+	return p.Success
+}
+
+func fulfilReservationHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(stock.ChangeReservationReq)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(stock.StockService).FulfilReservation(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *FulfilReservationArgs:
+		success, err := handler.(stock.StockService).FulfilReservation(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*FulfilReservationResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newFulfilReservationArgs() interface{} {
+	return &FulfilReservationArgs{}
+}
+
+func newFulfilReservationResult() interface{} {
+	return &FulfilReservationResult{}
+}
+
+type FulfilReservationArgs struct {
+	Req *stock.ChangeReservationReq
+}
+
+func (p *FulfilReservationArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *FulfilReservationArgs) Unmarshal(in []byte) error {
+	msg := new(stock.ChangeReservationReq)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var FulfilReservationArgs_Req_DEFAULT *stock.ChangeReservationReq
+
+func (p *FulfilReservationArgs) GetReq() *stock.ChangeReservationReq {
+	if !p.IsSetReq() {
+		return FulfilReservationArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *FulfilReservationArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *FulfilReservationArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type FulfilReservationResult struct {
+	Success *stock.ReservationResp
+}
+
+var FulfilReservationResult_Success_DEFAULT *stock.ReservationResp
+
+func (p *FulfilReservationResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *FulfilReservationResult) Unmarshal(in []byte) error {
+	msg := new(stock.ReservationResp)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *FulfilReservationResult) GetSuccess() *stock.ReservationResp {
+	if !p.IsSetSuccess() {
+		return FulfilReservationResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *FulfilReservationResult) SetSuccess(x interface{}) {
+	p.Success = x.(*stock.ReservationResp)
+}
+
+func (p *FulfilReservationResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *FulfilReservationResult) GetResult() interface{} {
+	return p.Success
+}
+
+func releaseReservationHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(stock.ChangeReservationReq)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(stock.StockService).ReleaseReservation(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ReleaseReservationArgs:
+		success, err := handler.(stock.StockService).ReleaseReservation(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ReleaseReservationResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newReleaseReservationArgs() interface{} {
+	return &ReleaseReservationArgs{}
+}
+
+func newReleaseReservationResult() interface{} {
+	return &ReleaseReservationResult{}
+}
+
+type ReleaseReservationArgs struct {
+	Req *stock.ChangeReservationReq
+}
+
+func (p *ReleaseReservationArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ReleaseReservationArgs) Unmarshal(in []byte) error {
+	msg := new(stock.ChangeReservationReq)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ReleaseReservationArgs_Req_DEFAULT *stock.ChangeReservationReq
+
+func (p *ReleaseReservationArgs) GetReq() *stock.ChangeReservationReq {
+	if !p.IsSetReq() {
+		return ReleaseReservationArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ReleaseReservationArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ReleaseReservationArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ReleaseReservationResult struct {
+	Success *stock.ReservationResp
+}
+
+var ReleaseReservationResult_Success_DEFAULT *stock.ReservationResp
+
+func (p *ReleaseReservationResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ReleaseReservationResult) Unmarshal(in []byte) error {
+	msg := new(stock.ReservationResp)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ReleaseReservationResult) GetSuccess() *stock.ReservationResp {
+	if !p.IsSetSuccess() {
+		return ReleaseReservationResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ReleaseReservationResult) SetSuccess(x interface{}) {
+	p.Success = x.(*stock.ReservationResp)
+}
+
+func (p *ReleaseReservationResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ReleaseReservationResult) GetResult() interface{} {
+	return p.Success
+}
+
+func extendReservationHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(stock.ExtendReservationReq)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(stock.StockService).ExtendReservation(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ExtendReservationArgs:
+		success, err := handler.(stock.StockService).ExtendReservation(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ExtendReservationResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newExtendReservationArgs() interface{} {
+	return &ExtendReservationArgs{}
+}
+
+func newExtendReservationResult() interface{} {
+	return &ExtendReservationResult{}
+}
+
+type ExtendReservationArgs struct {
+	Req *stock.ExtendReservationReq
+}
+
+func (p *ExtendReservationArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ExtendReservationArgs) Unmarshal(in []byte) error {
+	msg := new(stock.ExtendReservationReq)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ExtendReservationArgs_Req_DEFAULT *stock.ExtendReservationReq
+
+func (p *ExtendReservationArgs) GetReq() *stock.ExtendReservationReq {
+	if !p.IsSetReq() {
+		return ExtendReservationArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ExtendReservationArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ExtendReservationArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ExtendReservationResult struct {
+	Success *stock.ReservationResp
+}
+
+var ExtendReservationResult_Success_DEFAULT *stock.ReservationResp
+
+func (p *ExtendReservationResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ExtendReservationResult) Unmarshal(in []byte) error {
+	msg := new(stock.ReservationResp)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ExtendReservationResult) GetSuccess() *stock.ReservationResp {
+	if !p.IsSetSuccess() {
+		return ExtendReservationResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ExtendReservationResult) SetSuccess(x interface{}) {
+	p.Success = x.(*stock.ReservationResp)
+}
+
+func (p *ExtendReservationResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ExtendReservationResult) GetResult() interface{} {
+	return p.Success
+}
+
+func getReservationHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(stock.GetReservationReq)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(stock.StockService).GetReservation(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *GetReservationArgs:
+		success, err := handler.(stock.StockService).GetReservation(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*GetReservationResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newGetReservationArgs() interface{} {
+	return &GetReservationArgs{}
+}
+
+func newGetReservationResult() interface{} {
+	return &GetReservationResult{}
+}
+
+type GetReservationArgs struct {
+	Req *stock.GetReservationReq
+}
+
+func (p *GetReservationArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *GetReservationArgs) Unmarshal(in []byte) error {
+	msg := new(stock.GetReservationReq)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var GetReservationArgs_Req_DEFAULT *stock.GetReservationReq
+
+func (p *GetReservationArgs) GetReq() *stock.GetReservationReq {
+	if !p.IsSetReq() {
+		return GetReservationArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *GetReservationArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *GetReservationArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type GetReservationResult struct {
+	Success *stock.ReservationResp
+}
+
+var GetReservationResult_Success_DEFAULT *stock.ReservationResp
+
+func (p *GetReservationResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *GetReservationResult) Unmarshal(in []byte) error {
+	msg := new(stock.ReservationResp)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *GetReservationResult) GetSuccess() *stock.ReservationResp {
+	if !p.IsSetSuccess() {
+		return GetReservationResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *GetReservationResult) SetSuccess(x interface{}) {
+	p.Success = x.(*stock.ReservationResp)
+}
+
+func (p *GetReservationResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *GetReservationResult) GetResult() interface{} {
+	return p.Success
+}
+
+func listReservationsHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(stock.ListReservationsReq)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(stock.StockService).ListReservations(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ListReservationsArgs:
+		success, err := handler.(stock.StockService).ListReservations(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ListReservationsResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newListReservationsArgs() interface{} {
+	return &ListReservationsArgs{}
+}
+
+func newListReservationsResult() interface{} {
+	return &ListReservationsResult{}
+}
+
+type ListReservationsArgs struct {
+	Req *stock.ListReservationsReq
+}
+
+func (p *ListReservationsArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ListReservationsArgs) Unmarshal(in []byte) error {
+	msg := new(stock.ListReservationsReq)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ListReservationsArgs_Req_DEFAULT *stock.ListReservationsReq
+
+func (p *ListReservationsArgs) GetReq() *stock.ListReservationsReq {
+	if !p.IsSetReq() {
+		return ListReservationsArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ListReservationsArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ListReservationsArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ListReservationsResult struct {
+	Success *stock.ListReservationsResp
+}
+
+var ListReservationsResult_Success_DEFAULT *stock.ListReservationsResp
+
+func (p *ListReservationsResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ListReservationsResult) Unmarshal(in []byte) error {
+	msg := new(stock.ListReservationsResp)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ListReservationsResult) GetSuccess() *stock.ListReservationsResp {
+	if !p.IsSetSuccess() {
+		return ListReservationsResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ListReservationsResult) SetSuccess(x interface{}) {
+	p.Success = x.(*stock.ListReservationsResp)
+}
+
+func (p *ListReservationsResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ListReservationsResult) GetResult() interface{} {
+	return p.Success
+}
+
 type kClient struct {
 	c client.Client
 }
@@ -726,6 +1552,76 @@ func (p *kClient) ImportStock(ctx context.Context, Req *stock.ImportStockReq) (r
 	_args.Req = Req
 	var _result ImportStockResult
 	if err = p.c.Call(ctx, "ImportStock", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) Reserve(ctx context.Context, Req *stock.ReserveReq) (r *stock.ReservationResp, err error) {
+	var _args ReserveArgs
+	_args.Req = Req
+	var _result ReserveResult
+	if err = p.c.Call(ctx, "Reserve", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) CommitReservation(ctx context.Context, Req *stock.ChangeReservationReq) (r *stock.ReservationResp, err error) {
+	var _args CommitReservationArgs
+	_args.Req = Req
+	var _result CommitReservationResult
+	if err = p.c.Call(ctx, "CommitReservation", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) FulfilReservation(ctx context.Context, Req *stock.ChangeReservationReq) (r *stock.ReservationResp, err error) {
+	var _args FulfilReservationArgs
+	_args.Req = Req
+	var _result FulfilReservationResult
+	if err = p.c.Call(ctx, "FulfilReservation", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) ReleaseReservation(ctx context.Context, Req *stock.ChangeReservationReq) (r *stock.ReservationResp, err error) {
+	var _args ReleaseReservationArgs
+	_args.Req = Req
+	var _result ReleaseReservationResult
+	if err = p.c.Call(ctx, "ReleaseReservation", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) ExtendReservation(ctx context.Context, Req *stock.ExtendReservationReq) (r *stock.ReservationResp, err error) {
+	var _args ExtendReservationArgs
+	_args.Req = Req
+	var _result ExtendReservationResult
+	if err = p.c.Call(ctx, "ExtendReservation", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) GetReservation(ctx context.Context, Req *stock.GetReservationReq) (r *stock.ReservationResp, err error) {
+	var _args GetReservationArgs
+	_args.Req = Req
+	var _result GetReservationResult
+	if err = p.c.Call(ctx, "GetReservation", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) ListReservations(ctx context.Context, Req *stock.ListReservationsReq) (r *stock.ListReservationsResp, err error) {
+	var _args ListReservationsArgs
+	_args.Req = Req
+	var _result ListReservationsResult
+	if err = p.c.Call(ctx, "ListReservations", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

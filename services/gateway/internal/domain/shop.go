@@ -156,6 +156,7 @@ type Stocks interface {
 	Movements(ctx context.Context, itemID int64, limit int, cursor string) (MovementPage, error)
 	Adjust(ctx context.Context, a Adjustment) (Movement, Stock, error)
 	StockImporter
+	Reservations
 }
 
 // Shop is what the gateway offers.

@@ -26,6 +26,8 @@ type problem struct {
 	Code      fault.Code    `json:"code"`
 	RequestID string        `json:"request_id"`
 	Errors    []fault.Field `json:"errors,omitzero"`
+	// Members are those of the code, as lines of sold_out.
+	Members map[string]jsontext.Value `json:",embed"`
 }
 
 // statusOf maps the vocabulary of faults to HTTP.
@@ -37,7 +39,7 @@ func statusOf(code fault.Code) int {
 		return consts.StatusNotFound
 	case fault.MethodNotAllowed:
 		return consts.StatusMethodNotAllowed
-	case fault.Conflict:
+	case fault.Conflict, fault.SoldOut, fault.WrongState:
 		return consts.StatusConflict
 	case fault.VersionMismatch:
 		return consts.StatusPreconditionFailed
@@ -74,9 +76,13 @@ func writeProblem(ctx context.Context, c *app.RequestContext, err error) {
 	if status == consts.StatusServiceUnavailable {
 		c.Header("Retry-After", strconv.Itoa(retryAfterSeconds))
 	}
+	members := map[string]jsontext.Value{}
+	for name, value := range f.Members {
+		members[name] = jsontext.Value(value)
+	}
 	writeJSON(c, status, "application/problem+json", problem{
 		Type: "urn:kiteshop:problem:" + string(f.Code), Title: consts.StatusMessage(status), Status: status,
-		Detail: f.Message, Instance: string(c.Path()), Code: f.Code, RequestID: telemetry.RequestID(ctx), Errors: f.Fields,
+		Detail: f.Message, Instance: string(c.Path()), Code: f.Code, RequestID: telemetry.RequestID(ctx), Errors: f.Fields, Members: members,
 	})
 }
 

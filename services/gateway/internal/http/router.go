@@ -64,5 +64,12 @@ func (h *Handler) routes() []route {
 		{"GET", "/api/v1/stock/:item_id", h.getStock},
 		{"GET", "/api/v1/stock/:item_id/movements", h.listMovements},
 		{"POST", "/api/v1/stock/:item_id/movements", h.createMovement},
+		{"GET", "/api/v1/reservations", h.listReservations},
+		{"POST", "/api/v1/reservations", h.reserve},
+		{"GET", "/api/v1/reservations/:id", h.getReservation},
+		{"POST", "/api/v1/reservations/:id/commit", h.step("commit")},
+		{"POST", "/api/v1/reservations/:id/fulfil", h.step("fulfil")},
+		{"POST", "/api/v1/reservations/:id/release", h.step("release")},
+		{"POST", "/api/v1/reservations/:id/extend", h.step("extend")},
 	}
 }

@@ -1,6 +1,8 @@
 package rpc
 
 import (
+	"time"
+
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock"
 	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
 )
@@ -80,4 +82,51 @@ func toImportResult(r domain.ImportResult) *stock.ImportStockResult {
 		out.Reason = r.Problem.Message
 	}
 	return out
+}
+
+func toReservation(r domain.Reservation) *stock.Reservation {
+	out := &stock.Reservation{
+		Id: r.ID, State: toState(r.State), Reference: r.Reference,
+		ExpiresAt: r.ExpiresAt.UnixMilli(), CreatedAt: r.CreatedAt.UnixMilli(), UpdatedAt: r.UpdatedAt.UnixMilli(),
+	}
+	for _, line := range r.Lines {
+		out.Lines = append(out.Lines, &stock.ReservationLine{ItemId: line.ItemID, Quantity: line.Quantity, Location: line.Location})
+	}
+	return out
+}
+
+func toState(s domain.State) stock.ReservationState {
+	switch s {
+	case domain.Held:
+		return stock.ReservationState_RESERVATION_STATE_HELD
+	case domain.Committed:
+		return stock.ReservationState_RESERVATION_STATE_COMMITTED
+	case domain.Fulfilled:
+		return stock.ReservationState_RESERVATION_STATE_FULFILLED
+	case domain.Released:
+		return stock.ReservationState_RESERVATION_STATE_RELEASED
+	case domain.Expired:
+		return stock.ReservationState_RESERVATION_STATE_EXPIRED
+	default:
+		return stock.ReservationState_RESERVATION_STATE_UNSPECIFIED
+	}
+}
+
+// fromState gives "" for UNSPECIFIED, which selects all, and for what is no
+// state what the domain refuses.
+func fromState(s stock.ReservationState) domain.State {
+	for _, state := range []domain.State{domain.Held, domain.Committed, domain.Fulfilled, domain.Released, domain.Expired} {
+		if toState(state) == s {
+			return state
+		}
+	}
+	if s == stock.ReservationState_RESERVATION_STATE_UNSPECIFIED {
+		return ""
+	}
+	return "unknown"
+}
+
+// seconds reads a time to live; what would overflow is refused by the domain all the same.
+func seconds(n int64) time.Duration {
+	return time.Duration(min(max(n, -1), 1<<32)) * time.Second
 }

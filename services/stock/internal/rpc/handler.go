@@ -81,3 +81,62 @@ func (h *Handler) ImportStock(ctx context.Context, req *stock.ImportStockReq) (*
 	}
 	return resp, nil
 }
+
+// Reserve implements stock.StockService.
+func (h *Handler) Reserve(ctx context.Context, req *stock.ReserveReq) (*stock.ReservationResp, error) {
+	lines := make([]domain.Line, len(req.GetLines()))
+	for i, line := range req.GetLines() {
+		lines[i] = domain.Line{ItemID: line.GetItemId(), Quantity: line.GetQuantity(), Location: line.GetLocation()}
+	}
+	return answer(h.Inventory.Reserve(ctx, domain.Reserve{
+		Lines: lines, TTL: seconds(req.GetTtlSeconds()), Reference: req.GetReference(), Key: req.GetIdempotencyKey(),
+	}))
+}
+
+// CommitReservation implements stock.StockService.
+func (h *Handler) CommitReservation(ctx context.Context, req *stock.ChangeReservationReq) (*stock.ReservationResp, error) {
+	return answer(h.Inventory.Change(ctx, domain.Change{Step: domain.Commit, ID: req.GetId(), Key: req.GetIdempotencyKey()}))
+}
+
+// FulfilReservation implements stock.StockService.
+func (h *Handler) FulfilReservation(ctx context.Context, req *stock.ChangeReservationReq) (*stock.ReservationResp, error) {
+	return answer(h.Inventory.Change(ctx, domain.Change{Step: domain.Fulfil, ID: req.GetId(), Key: req.GetIdempotencyKey()}))
+}
+
+// ReleaseReservation implements stock.StockService.
+func (h *Handler) ReleaseReservation(ctx context.Context, req *stock.ChangeReservationReq) (*stock.ReservationResp, error) {
+	return answer(h.Inventory.Change(ctx, domain.Change{Step: domain.Release, ID: req.GetId(), Key: req.GetIdempotencyKey()}))
+}
+
+// ExtendReservation implements stock.StockService.
+func (h *Handler) ExtendReservation(ctx context.Context, req *stock.ExtendReservationReq) (*stock.ReservationResp, error) {
+	return answer(h.Inventory.Change(ctx, domain.Change{
+		Step: domain.Extend, ID: req.GetId(), TTL: seconds(req.GetTtlSeconds()), Key: req.GetIdempotencyKey(),
+	}))
+}
+
+// GetReservation implements stock.StockService.
+func (h *Handler) GetReservation(ctx context.Context, req *stock.GetReservationReq) (*stock.ReservationResp, error) {
+	return answer(h.Inventory.Reservation(ctx, req.GetId()))
+}
+
+// ListReservations implements stock.StockService.
+func (h *Handler) ListReservations(ctx context.Context, req *stock.ListReservationsReq) (*stock.ListReservationsResp, error) {
+	filter := domain.Filter{State: fromState(req.GetState()), ItemID: req.GetItemId(), Reference: req.GetReference()}
+	found, next, err := h.Inventory.Reservations(ctx, filter, int(req.GetLimit()), req.GetCursor())
+	if err != nil {
+		return nil, err
+	}
+	resp := &stock.ListReservationsResp{Reservations: make([]*stock.Reservation, len(found)), NextCursor: next}
+	for i, reservation := range found {
+		resp.Reservations[i] = toReservation(reservation)
+	}
+	return resp, nil
+}
+
+func answer(r domain.Reservation, err error) (*stock.ReservationResp, error) {
+	if err != nil {
+		return nil, err
+	}
+	return &stock.ReservationResp{Reservation: toReservation(r)}, nil
+}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/kiteshop/kiteshop/services/internal/fault"
 	"github.com/kiteshop/kiteshop/services/internal/sqldb"
 	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
 )
@@ -35,7 +34,7 @@ func adjust(ctx context.Context, tx *sqldb.Tx, a domain.Adjustment, now time.Tim
 			return domain.Movement{}, err
 		}
 		if known != nil && known.fingerprint != fingerprint {
-			return domain.Movement{}, fault.New(fault.KeyReused, "the idempotency key %q came before with other parameters", a.Key)
+			return domain.Movement{}, keyReused(a.Key)
 		}
 		if known != nil {
 			return findMovement(ctx, tx, known.result)
@@ -80,7 +79,7 @@ func floorColumn(policy domain.Policy) any {
 	return nil
 }
 
-// move changes the balance, writes the movement to the ledger and gives it its id.
+// move changes the balance and writes the movement to the ledger.
 func move(ctx context.Context, tx *sqldb.Tx, m *domain.Movement, policy domain.Policy) error {
 	balance, err := findBalance(ctx, tx, m.ItemID, m.Location)
 	if err != nil {
@@ -90,10 +89,14 @@ func move(ctx context.Context, tx *sqldb.Tx, m *domain.Movement, policy domain.P
 	if err != nil {
 		return err
 	}
-	if err := tx.Exec(ctx, `UPDATE stock SET on_hand = ?, available = ?, version = ? WHERE item_id = ? AND location = ?`,
-		after.OnHand, after.Available, after.Version, m.ItemID, m.Location); err != nil {
+	if err := saveBalance(ctx, tx, m.ItemID, m.Location, after); err != nil {
 		return err
 	}
+	return saveMovement(ctx, tx, m)
+}
+
+// saveMovement writes to the ledger and gives the movement its id.
+func saveMovement(ctx context.Context, tx *sqldb.Tx, m *domain.Movement) error {
 	return sqldb.QueryRow(ctx, tx, `
 		INSERT INTO movements (item_id, location, delta, reason, reference, created_at)
 		VALUES (?, ?, ?, ?, ?, ?) RETURNING id`,
