@@ -97,7 +97,7 @@ func need(t testing.TB, file, install string) string {
 // New gives a server that is not started yet.
 func New(t testing.TB, kind Kind) *Server {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "registry") // t.TempDir has the test's name in it, and Nacos dislikes commas
+	dir, err := os.MkdirTemp("", "registry") //nolint:usetesting // t.TempDir has the test's name in it, and Nacos dislikes commas
 	if err != nil {
 		t.Fatal(err)
 	}

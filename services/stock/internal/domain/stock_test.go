@@ -2,6 +2,7 @@ package domain
 
 import (
 	"testing"
+	"time"
 
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 )
@@ -34,6 +35,18 @@ func TestAMoveKeepsTheEquationTheFloorAndTheLimit(t *testing.T) {
 		}
 		if after != want || (fault.CodeOf(err) == fault.Conflict) != c.refused {
 			t.Errorf("%s: %+v, %v; want %+v", c.name, after, err, want)
+		}
+	}
+}
+
+func TestWhatWasExtendedBeyondTheCutoffDoesNotExpire(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for expires, want := range map[time.Duration]State{-time.Second: Expired, 0: Expired, time.Millisecond: Held} {
+		r := Reservation{State: Held, ExpiresAt: now.Add(expires)}
+		changes, err := r.Apply(Change{Step: Expire, Cutoff: now}, now)
+		if r.State != want || changes != (want == Expired) || err != nil {
+			t.Errorf("expiring %s after the cutoff: %s, %t, %v", expires, r.State, changes, err)
 		}
 	}
 }

@@ -78,12 +78,14 @@ func (m *model) leave(r *domain.Reservation, to domain.State) {
 			m.held[p] -= line.Quantity
 		case domain.Committed:
 			m.committed[p] -= line.Quantity
+		default: // it holds nothing any more
 		}
 		switch to {
 		case domain.Committed:
 			m.committed[p] += line.Quantity
 		case domain.Fulfilled:
 			m.onHand[p] -= line.Quantity
+		default: // they are available again
 		}
 	}
 	r.State, r.UpdatedAt = to, m.now
@@ -182,6 +184,21 @@ func (m *model) compare(t *rapid.T, store *Store) {
 			p := place{s.ItemID, l.Name}
 			if l.OnHand != m.onHand[p] || l.Available != m.available(p) || l.Held != m.held[p] || l.Committed != m.committed[p] {
 				t.Fatalf("item %d at %s has %+v; want %d on hand, %d held, %d committed", s.ItemID, l.Name, l.Balance, m.onHand[p], m.held[p], m.committed[p])
+			}
+		}
+	}
+	for _, item := range []int64{1, 2, 3} {
+		ledger, _, err := store.Movements(t.Context(), item, 1000, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums := map[place]int64{}
+		for _, movement := range ledger {
+			sums[place{item, movement.Location}] += movement.Delta
+		}
+		for _, location := range []string{"main", "shelf"} {
+			if p := (place{item, location}); sums[p] != m.onHand[p] {
+				t.Fatalf("the ledger of item %d at %s adds up to %d, want %d", item, location, sums[p], m.onHand[p])
 			}
 		}
 	}
