@@ -104,3 +104,22 @@ func TestLeavingWaitsUntilCallersCanKnow(t *testing.T) {
 		}
 	})
 }
+
+func TestNacosTakesItsAddressFromTheTutorialsVariables(t *testing.T) {
+	for _, c := range []struct{ address, port, url, want string }{
+		{"", "", "nacos://", "nacos://127.0.0.1:8848"},
+		{"nacos.example", "9848", "nacos://", "nacos://nacos.example:9848"},
+		{"nacos.example", "9848", "nacos://shop@10.0.0.1,10.0.0.2:1", "nacos://shop@10.0.0.1,10.0.0.2:1"},
+	} {
+		t.Setenv("serverAddr", c.address)
+		t.Setenv("serverPort", c.port)
+		registry, err := discovery.Open(discovery.Config{URL: c.url}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := registry.Report().Registry; got != c.want {
+			t.Errorf("%s with serverAddr=%s serverPort=%s is %s, want %s", c.url, c.address, c.port, got, c.want)
+		}
+		registry.Close()
+	}
+}
