@@ -38,7 +38,8 @@ func kitIsShared(sources []source) []string {
 	return violations
 }
 
-// exported lists the names at the top level that others can use.
+// exported lists the names at the top level that others can use. The values of
+// an exported type, as the codes of faults, count with their type.
 func exported(s source) []string {
 	var names []string
 	add := func(ident *ast.Ident) {
@@ -59,6 +60,9 @@ func exported(s source) []string {
 					case *ast.TypeSpec:
 						add(spec.Name)
 					case *ast.ValueSpec:
+						if of, ok := spec.Type.(*ast.Ident); ok && of.IsExported() && decl.Tok == token.CONST {
+							continue
+						}
 						for _, name := range spec.Names {
 							add(name)
 						}
