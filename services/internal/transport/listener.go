@@ -21,7 +21,7 @@ func Listen(purpose, address string) (net.Listener, error) {
 	if err != nil {
 		return nil, errors.Join(err, tcp.Close())
 	}
-	return &listener{Listener: converted, tcp: tcp}, nil
+	return &listener{Listener: converted, tcp: tcp, served: make(chan struct{})}, nil
 }
 
 // listener is netpoll's listener with another Close. Netpoll's own (v0.7.3)
@@ -31,15 +31,23 @@ func Listen(purpose, address string) (net.Listener, error) {
 // Here the file is left to the garbage collector, which closes it once.
 type listener struct {
 	netpoll.Listener
-	tcp  net.Listener
-	once sync.Once
-	err  error
+	tcp    net.Listener
+	once   sync.Once
+	err    error
+	taken  sync.Once
+	served chan struct{} // closed when netpoll begins to accept
+}
+
+// Fd is what netpoll asks for when it begins to accept.
+func (l *listener) Fd() int {
+	l.taken.Do(func() { close(l.served) })
+	return l.Listener.Fd()
 }
 
 // Close stops listening. It may be called more than once.
 func (l *listener) Close() error {
 	l.once.Do(func() {
-		l.err = errors.Join(l.tcp.Close(), syscall.Shutdown(l.Fd(), syscall.SHUT_RDWR))
+		l.err = errors.Join(l.tcp.Close(), syscall.Shutdown(l.Listener.Fd(), syscall.SHUT_RDWR))
 	})
 	return l.err
 }

@@ -29,8 +29,9 @@ const MaxMessageBytes = 16 << 20
 // Server is a Kitex server on a port that is open from the start.
 type Server struct {
 	server.Server
-	ln   net.Listener
-	exit chan error // Kitex stops when it is closed
+	ln    net.Listener
+	exit  chan error    // Kitex stops when it is closed
+	ended chan struct{} // closed when serve returns
 
 	mu      sync.Mutex
 	serving bool
@@ -47,7 +48,7 @@ func NewServer(address string, tel *telemetry.Telemetry) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	s := &Server{ln: ln, exit: make(chan error)}
+	s := &Server{ln: ln, exit: make(chan error), ended: make(chan struct{})}
 	s.Server = server.NewServer(
 		server.WithListener(ln),
 		server.WithExitSignal(func() <-chan error { return s.exit }),
@@ -67,20 +68,32 @@ func (s *Server) Part() lifecycle.Part {
 	return lifecycle.Part{
 		Name:  "rpc server",
 		Serve: s.serve,
-		Stop: func(context.Context) error {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			if s.stopped {
-				return nil
-			}
-			s.stopped = true
-			close(s.exit)
-			if !s.serving {
-				return s.ln.Close()
-			}
-			return nil // Kitex closes the listener when it has stopped
-		},
+		Stop:  s.stop,
 	}
+}
+
+// stop tells Kitex to stop when it has begun to serve: what it sets until then
+// it reads when it stops, without a lock.
+func (s *Server) stop(ctx context.Context) error {
+	s.mu.Lock()
+	before, serving := s.stopped, s.serving
+	s.stopped = true
+	s.mu.Unlock()
+	if before {
+		return nil
+	}
+	if !serving {
+		return s.ln.Close()
+	}
+	if ln, ok := s.ln.(*listener); ok {
+		select {
+		case <-ln.served:
+		case <-s.ended:
+		case <-ctx.Done():
+		}
+	}
+	close(s.exit) // Kitex closes the listener when it has stopped
+	return nil
 }
 
 func (s *Server) serve() error {
@@ -91,6 +104,7 @@ func (s *Server) serve() error {
 	}
 	s.serving = true
 	s.mu.Unlock()
+	defer close(s.ended)
 	err := s.Run()
 
 	s.mu.Lock()
