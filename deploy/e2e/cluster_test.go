@@ -473,7 +473,7 @@ func (c *cluster) helmTest() (string, error) {
 	if err == nil && !strings.Contains(output, "Succeeded") {
 		err = fmt.Errorf("helm test said %s", output)
 	}
-	return "created an item, received stock, read both back", err
+	return "created an item, received stock, sold some, read the item and the ledger back", err
 }
 
 func (c *cluster) refuseSecond() (string, error) {

@@ -1,5 +1,6 @@
 // Command smoke is the test of an installed shop, which `helm test` runs: it
-// creates an item, receives stock, reads both back, and deletes the item.
+// creates an item, receives stock, sells some of it by a reservation, reads the
+// item and the ledger back, and deletes the item.
 package main
 
 import (
@@ -14,8 +15,8 @@ import (
 	"time"
 )
 
-// received is how many units the test receives.
-const received = 7
+// received is how many units the test receives, and sold how many of them it sells.
+const received, sold = 7, 2
 
 func main() {
 	gateway := flag.String("gateway", "http://127.0.0.1:8889", "`URL` of the shop")
@@ -65,16 +66,61 @@ func test(ctx context.Context, gateway string) error {
 	}
 	fmt.Printf("received %d units\n", received)
 
+	if err := sell(ctx, gateway, created.ID); err != nil {
+		return err
+	}
+	fmt.Printf("reserved, committed and fulfilled %d units\n", sold)
+
 	target := fmt.Sprintf("%s/api/v1/items/%d", gateway, created.ID)
 	if err := readBack(ctx, target, title); err != nil {
 		return err
 	}
-	fmt.Println("read both back")
+	if err := checkLedger(ctx, fmt.Sprintf("%s/api/v1/stock/%d/movements", gateway, created.ID)); err != nil {
+		return err
+	}
+	fmt.Println("read the item and the ledger back")
 
 	if err := call(ctx, http.MethodDelete, target, nil, http.StatusNoContent, nil); err != nil {
 		return err
 	}
 	fmt.Println("deleted the item")
+	return nil
+}
+
+// sell takes a reservation through all its steps.
+func sell(ctx context.Context, gateway string, itemID int64) error {
+	var reservation struct {
+		ID    string `json:"id"`
+		State string `json:"state"`
+	}
+	lines := map[string]any{"lines": []map[string]any{{"item_id": itemID, "quantity": sold}}, "reference": "smoke"}
+	if err := call(ctx, http.MethodPost, gateway+"/api/v1/reservations", lines, http.StatusCreated, &reservation); err != nil {
+		return err
+	}
+	for _, step := range []string{"commit", "fulfil"} {
+		if err := call(ctx, http.MethodPost, gateway+"/api/v1/reservations/"+reservation.ID+"/"+step, nil, http.StatusOK, &reservation); err != nil {
+			return err
+		}
+	}
+	if reservation.State != "FULFILLED" {
+		return fmt.Errorf("reservation %s is %s after it was fulfilled", reservation.ID, reservation.State)
+	}
+	return nil
+}
+
+func checkLedger(ctx context.Context, url string) error {
+	var ledger struct {
+		Items []struct {
+			Delta  int64  `json:"delta"`
+			Reason string `json:"reason"`
+		} `json:"items"`
+	}
+	if err := call(ctx, http.MethodGet, url, nil, http.StatusOK, &ledger); err != nil {
+		return err
+	}
+	if got, want := fmt.Sprint(ledger.Items), fmt.Sprintf("[{%d sold} {%d received}]", -sold, received); got != want {
+		return fmt.Errorf("%s is %s, want %s", url, got, want)
+	}
 	return nil
 }
 
@@ -90,14 +136,14 @@ func readBack(ctx context.Context, target, title string) error {
 		if got.Title != title {
 			return fmt.Errorf("%s has the title %q, and was created as %q", target, got.Title, title)
 		}
-		if got.Stock != nil && *got.Stock == received {
+		if got.Stock != nil && *got.Stock == received-sold {
 			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			last, _ := json.Marshal(got)
-			return fmt.Errorf("%s should have %d units and is still answered as %s", target, received, last)
+			return fmt.Errorf("%s should have %d units and is still answered as %s", target, received-sold, last)
 		}
 	}
 }
