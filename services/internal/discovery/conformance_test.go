@@ -490,8 +490,8 @@ func leavesARegistryThatHangs(t *testing.T, kind discoverytest.Kind) {
 	defer s.Thaw()
 	start := time.Now()
 	a.Withdraw(t.Context())
-	// 2 s to unregister, 0.3 s of leave_wait, and what a busy machine adds.
-	if took := time.Since(start); took > 5*time.Second {
+	// 2 s to unregister, at most 3 s of leave_wait, and what a busy machine adds.
+	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("leaving took %s", took)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
