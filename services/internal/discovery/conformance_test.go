@@ -327,7 +327,9 @@ func doubtsAnEmptyList(t *testing.T, kind discoverytest.Kind) {
 	if len(calling.Report().Lists) == 0 {
 		t.Fatal("the driver does not tell what it doubts")
 	}
-	a.Withdraw(t.Context())
+	var left sync.WaitGroup
+	left.Go(func() { a.Withdraw(t.Context()) }) // which waits longer than the doubt lasts
+	defer left.Wait()
 	discoverytest.Eventually(t, "the empty list is doubted", func() bool { return !calling.Report().Lists[0].EmptySince.IsZero() })
 	since := calling.Report().Lists[0].EmptySince
 	if got := found(calling); got != "127.0.0.1:7001" {
