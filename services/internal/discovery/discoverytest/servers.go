@@ -6,7 +6,7 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/rand"
+	cryptorand "crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -113,24 +114,27 @@ func Started(t testing.TB, kind Kind) *Server {
 	return s
 }
 
-// freePort finds a port that is free, and so is the one 1000 above, which Nacos needs.
+// freePort finds a port that is free with those beside it that Nacos and etcd
+// use too. It is below the range that the kernel gives to outgoing connections.
 func freePort(t testing.TB) int {
 	t.Helper()
-	for range 100 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := ln.Addr().(*net.TCPAddr).Port
-		above, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port+1000))
-		_ = ln.Close()
-		if err == nil {
-			_ = above.Close()
+	const lowest, highest = 12_000, 31_000
+	for range 1000 {
+		port := lowest + rand.IntN(highest-lowest) //nolint:gosec // it is no secret
+		if isFree(port-1000) && isFree(port) && isFree(port+1000) && isFree(port+1001) {
 			return port
 		}
 	}
 	t.Fatal("no free port")
 	return 0
+}
+
+func isFree(port int) bool {
+	ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if err != nil {
+		return false
+	}
+	return ln.Close() == nil
 }
 
 func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) }
@@ -462,7 +466,7 @@ type Certificates struct {
 
 func NewCertificates(t testing.TB) *Certificates {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), cryptorand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -471,7 +475,7 @@ func NewCertificates(t testing.TB) *Certificates {
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	der, err := x509.CreateCertificate(cryptorand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
 	}
