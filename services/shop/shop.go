@@ -33,6 +33,11 @@ type Shop struct {
 // them. What is set for one service and concerns all, as the directory of the
 // item service and the log of the gateway, holds for all.
 func New(ctx context.Context, cfg Config) (_ *Shop, err error) {
+	if advertise := cfg.Gateway.Discovery.Advertise; advertise != "" {
+		if _, port, err := net.SplitHostPort(advertise); err == nil {
+			return nil, fmt.Errorf("advertise is %q; each service of the shop has a port of its own, so it must be a host, without :%s", advertise, port)
+		}
+	}
 	cfg.share()
 	s := &Shop{data: cfg.Stock.Data}
 	var opened []io.Closer

@@ -146,8 +146,8 @@ func NewMemory() *Registry {
 	return newRegistry("memory://"+uuid.NewString(), newMemory(), fixed, Config{}, timing, slog.New(slog.DiscardHandler))
 }
 
-// Services lists what the registry holds, by name of the service. Names alone
-// make the answer of one that cannot list its names.
+// Services asks the registry what it holds, by name of the service. A contributed
+// module cannot tell.
 func (r *Registry) Services(ctx context.Context) (map[string][]Instance, error) {
 	session, err := r.connect(ctx)
 	if err != nil {
