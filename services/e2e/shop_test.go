@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 // config is a shop on free ports, with the demo item.
 func config(dir string) shop.Config {
 	cfg := shop.DefaultConfig()
-	cfg.Item.Data = dir
+	cfg.Item.Store.Data = dir
 	cfg.Gateway.Telemetry.Output = nil
 	for _, address := range []*string{
 		&cfg.Gateway.HTTP, &cfg.Item.RPC, &cfg.Stock.RPC,

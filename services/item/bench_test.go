@@ -149,7 +149,7 @@ func startServer(tb testing.TB) (address string) {
 	registry := discovery.NewMemory()
 	cfg := DefaultConfig()
 	cfg.RPC, cfg.Lifecycle.Admin, cfg.Lifecycle.Debug = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
-	cfg.Data, cfg.Demo = tb.TempDir(), false
+	cfg.Store.Data, cfg.Demo = tb.TempDir(), false
 	cfg.Discovery.Registry = registry
 	cfg.StockBudget = time.Minute // a busy machine must not cost an item its stock
 	cfg.Telemetry.Output = nil

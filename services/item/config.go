@@ -8,6 +8,7 @@ import (
 
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/internal/sqldb"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 )
 
@@ -15,8 +16,8 @@ import (
 type Config struct {
 	// RPC is the address for Kitex calls.
 	RPC string
-	// Data is the directory of item.db. It is made if it does not exist.
-	Data string
+	// Store is where the items are: item.db, or the schema item of a PostgreSQL database.
+	Store sqldb.Config
 	// Demo puts the item 1024 of the tutorial into an empty store.
 	Demo bool
 	// StockBudget is the longest wait for stock's answer; after it, items are
@@ -38,7 +39,6 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		RPC:         "127.0.0.1:8888",
-		Data:        "data",
 		StockBudget: 250 * time.Millisecond,
 		ItemMaxAge:  time.Second,
 		StockMaxAge: 200 * time.Millisecond,
@@ -52,7 +52,7 @@ func DefaultConfig() Config {
 // Flags declares the settings that can be given from outside.
 func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.RPC, "rpc", c.RPC, "`address` for Kitex calls")
-	fs.StringVar(&c.Data, "data", c.Data, "`directory` of the database")
+	c.Store.Flags(fs)
 	fs.BoolVar(&c.Demo, "demo", c.Demo, "put the tutorial's item 1024 into an empty store")
 	fs.DurationVar(&c.StockBudget, "stock-budget", c.StockBudget, "longest `time` to wait for stock's answer")
 	fs.DurationVar(&c.ItemMaxAge, "item-max-age", c.ItemMaxAge, "oldest `age` of an item answered from memory")

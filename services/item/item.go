@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"time"
 
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
@@ -81,7 +80,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 func (s *Service) Addr() net.Addr { return s.server.Addr() }
 
 func openStore(ctx context.Context, cfg Config) (*store.Store, error) {
-	items, err := store.Open(ctx, filepath.Join(cfg.Data, "item.db"), cfg.ItemMaxAge, cfg.Now)
+	items, err := store.Open(ctx, cfg.Store, cfg.ItemMaxAge, cfg.Now)
 	if err != nil || !cfg.Demo {
 		return items, err
 	}

@@ -38,7 +38,7 @@ func DefaultConfig() Config {
 func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.Gateway.HTTP, "http", c.Gateway.HTTP, "`address` for HTTP requests")
 	fs.StringVar(&c.Gateway.Currency, "currency", c.Gateway.Currency, "ISO 4217 `code` of the prices in product files")
-	fs.StringVar(&c.Item.Data, "data", c.Item.Data, "`directory` of the databases")
+	c.Item.Store.Flags(fs)
 	fs.BoolVar(&c.Item.Demo, "demo", c.Item.Demo, "put the tutorial's item 1024 with 100 units into an empty store")
 	c.Gateway.Discovery.Flags(fs)
 	c.Gateway.Telemetry.Flags(fs)
@@ -46,7 +46,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 
 // share gives every service what was set for one.
 func (c *Config) share() {
-	c.Stock.Data, c.Stock.Demo, c.Stock.Now = c.Item.Data, c.Item.Demo, c.Item.Now
+	c.Stock.Store, c.Stock.Demo = c.Item.Store, c.Item.Demo
 	c.Item.Telemetry, c.Stock.Telemetry = c.Gateway.Telemetry, c.Gateway.Telemetry
 	if c.Gateway.Discovery.URL == inProcess {
 		c.Gateway.Discovery.Registry = discovery.NewMemory()

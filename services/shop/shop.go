@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/kiteshop/kiteshop/services/gateway"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/internal/sqldb"
 	"github.com/kiteshop/kiteshop/services/item"
 	"github.com/kiteshop/kiteshop/services/stock"
 )
@@ -26,11 +26,11 @@ type Shop struct {
 	item    *item.Service
 	stock   *stock.Service
 	gateway *gateway.Service
-	data    string
+	store   sqldb.Config
 }
 
 // New opens the stores and the ports, and fails when it cannot have one of
-// them. What is set for one service and concerns all, as the directory of the
+// them. What is set for one service and concerns all, as the store of the
 // item service and the log of the gateway, holds for all.
 func New(ctx context.Context, cfg Config) (_ *Shop, err error) {
 	if advertise := cfg.Gateway.Discovery.Advertise; advertise != "" {
@@ -39,7 +39,7 @@ func New(ctx context.Context, cfg Config) (_ *Shop, err error) {
 		}
 	}
 	cfg.share()
-	s := &Shop{data: cfg.Stock.Data}
+	s := &Shop{store: cfg.Stock.Store}
 	var opened []io.Closer
 	defer func() {
 		for _, service := range opened {
@@ -118,10 +118,6 @@ func (s *Shop) awaitReady(ctx context.Context, services []*lifecycle.Service) bo
 
 // Banner tells where the shop listens and what to try next.
 func (s *Shop) Banner() string {
-	directory, err := filepath.Abs(s.data)
-	if err != nil {
-		directory = s.data
-	}
 	return fmt.Sprintf(`
 Kiteshop is open.
 
@@ -138,5 +134,5 @@ Try, in another terminal:
   go run . client
 
 Ctrl-C stops it.
-`, s.Addr(), s.gateway.AdminAddr(), s.item.Addr(), s.item.AdminAddr(), s.stock.Addr(), s.stock.AdminAddr(), directory)
+`, s.Addr(), s.gateway.AdminAddr(), s.item.Addr(), s.item.AdminAddr(), s.stock.Addr(), s.stock.AdminAddr(), s.store)
 }

@@ -5,10 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
-	"path/filepath"
-	"time"
+
+	"go.opentelemetry.io/otel/metric"
 
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
 	"github.com/kiteshop/kiteshop/services/internal/config"
@@ -33,8 +32,8 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 	tel.Log.InfoContext(ctx, "starting", config.Effective(&cfg))
-	if cfg.ExpireEvery <= 0 {
-		return nil, fmt.Errorf("expire-every is %s; it must be more than 0", cfg.ExpireEvery)
+	if err := cfg.check(); err != nil {
+		return nil, err
 	}
 	life, err := lifecycle.New(tel.Log, cfg.Lifecycle, tel.Metrics)
 	if err != nil {
@@ -50,14 +49,32 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 
-	stocks, err := openStore(ctx, cfg)
+	batches, err := tel.Meter.Int64Histogram("stock_batch_size", metric.WithUnit("{command}"), metric.WithDescription("Commands that shared a commit"),
+		metric.WithExplicitBucketBoundaries(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024))
+	if err != nil {
+		return nil, err
+	}
+	stocks, err := store.Open(ctx, cfg.Store, store.Options{
+		Now: cfg.Now, Batch: func(commands int) { batches.Record(context.Background(), int64(commands)) },
+	})
 	if err != nil {
 		return nil, err
 	}
 	life.Add(lifecycle.Part{Name: "store", Ready: stocks.Ping, Stop: func(context.Context) error { return stocks.Close() }})
 
-	inventory := &domain.Inventory{Store: stocks, Now: cfg.Now, NewID: cfg.NewID}
-	life.Add(expiry(inventory, cfg.ExpireEvery, tel.Log))
+	inventory := &domain.Inventory{Store: stocks, NewID: cfg.NewID}
+	if cfg.Demo {
+		if err := seed(ctx, stocks, inventory); err != nil {
+			return nil, fmt.Errorf("demo stock: %w", err)
+		}
+	}
+	watch, err := newWatch(inventory, tel.Log, tel.Meter)
+	if err != nil {
+		return nil, err
+	}
+	life.Add(periodic("expiry", cfg.ExpireEvery, tel.Log, inventory.Expire))
+	life.Add(periodic("reconciliation", cfg.ReconcileEvery, tel.Log, watch.reconcile))
+	life.Add(periodic("retention", purgeEvery, tel.Log, func(ctx context.Context) error { return inventory.Purge(ctx, cfg.Retention) }))
 
 	server, err := transport.NewServer(cfg.RPC, tel)
 	if err != nil {
@@ -74,51 +91,15 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 // Addr is where the service answers Kitex calls.
 func (s *Service) Addr() net.Addr { return s.server.Addr() }
 
-// expiry is the part that gives back what nobody bought in time.
-func expiry(inventory *domain.Inventory, every time.Duration, log *slog.Logger) lifecycle.Part {
-	ctx, stop := context.WithCancel(context.Background()) // lives as long as the service, not as a request
-	return lifecycle.Part{
-		Name: "expiry",
-		Serve: func() error {
-			tick := time.NewTicker(every)
-			defer tick.Stop()
-			for {
-				select {
-				case <-ctx.Done():
-					return nil
-				case <-tick.C:
-				}
-				if err := inventory.Expire(ctx); err != nil && ctx.Err() == nil {
-					log.ErrorContext(ctx, "expiring reservations failed; it is tried again", "error", err)
-				}
-			}
-		},
-		Stop: func(context.Context) error {
-			stop()
-			return nil
-		},
-	}
-}
-
-func openStore(ctx context.Context, cfg Config) (*store.Store, error) {
-	stocks, err := store.Open(ctx, filepath.Join(cfg.Data, "stock.db"))
-	if err != nil || !cfg.Demo {
-		return stocks, err
-	}
-	if err := seed(ctx, stocks, cfg); err != nil {
-		return nil, errors.Join(fmt.Errorf("demo stock: %w", err), stocks.Close())
-	}
-	return stocks, nil
-}
-
 // seed receives 100 units of the tutorial's item if nothing was ever received.
-func seed(ctx context.Context, stocks *store.Store, cfg Config) error {
+// The key makes that happen once, also when several replicas start.
+func seed(ctx context.Context, stocks *store.Store, inventory *domain.Inventory) error {
 	empty, err := stocks.Empty(ctx)
 	if err != nil || !empty {
 		return err
 	}
-	_, err = stocks.Adjust(ctx, domain.Adjustment{
-		ItemID: 1024, Delta: 100, Reason: domain.Received, Reference: "demo", Location: domain.MainLocation,
-	}, cfg.Now())
+	_, err = inventory.Adjust(ctx, domain.Adjustment{
+		ItemID: 1024, Delta: 100, Reason: domain.Received, Reference: "demo", Actor: "demo", Location: domain.MainLocation, Key: "demo",
+	})
 	return err
 }

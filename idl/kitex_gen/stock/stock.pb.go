@@ -19,7 +19,7 @@ const (
 	// Refuse: available never falls below 0.
 	Policy_POLICY_DENY Policy = 1
 
-	// Sell all the same: available may fall below 0 without limit.
+	// Sell all the same: available may fall below 0, to minus the limit if there is one.
 	Policy_POLICY_BACKORDER Policy = 2
 )
 
@@ -213,6 +213,15 @@ type Stock struct {
 	Balance   *Balance         `protobuf:"bytes,2,opt,name=balance" json:"balance,omitempty"`
 	Policy    Policy           `protobuf:"varint,3,opt,name=policy" json:"policy,omitempty"`
 	Locations []*LocationStock `protobuf:"bytes,4,rep,name=locations" json:"locations,omitempty"`
+
+	// The most units that may be owed at each location under POLICY_BACKORDER; absent: there is no limit.
+	BackorderLimit *int64 `protobuf:"varint,5,opt,name=backorder_limit" json:"backorder_limit,omitempty"`
+
+	// That of lines and movements that name none.
+	DefaultLocation string `protobuf:"bytes,6,opt,name=default_location" json:"default_location,omitempty"`
+
+	// Below it, over all locations, the item is low on stock; absent: never.
+	LowStockThreshold *int64 `protobuf:"varint,7,opt,name=low_stock_threshold" json:"low_stock_threshold,omitempty"`
 }
 
 func (x *Stock) Reset() { *x = Stock{} }
@@ -249,6 +258,27 @@ func (x *Stock) GetLocations() []*LocationStock {
 	return nil
 }
 
+func (x *Stock) GetBackorderLimit() int64 {
+	if x != nil && x.BackorderLimit != nil {
+		return *x.BackorderLimit
+	}
+	return 0
+}
+
+func (x *Stock) GetDefaultLocation() string {
+	if x != nil {
+		return x.DefaultLocation
+	}
+	return ""
+}
+
+func (x *Stock) GetLowStockThreshold() int64 {
+	if x != nil && x.LowStockThreshold != nil {
+		return *x.LowStockThreshold
+	}
+	return 0
+}
+
 // Movement is one line of the ledger: a change of on_hand.
 type Movement struct {
 	Id        int64  `protobuf:"varint,1,opt,name=id" json:"id,omitempty"`
@@ -260,6 +290,9 @@ type Movement struct {
 
 	// Milliseconds since 1970 in UTC.
 	CreatedAt int64 `protobuf:"varint,7,opt,name=created_at" json:"created_at,omitempty"`
+
+	// Who caused it, as the caller said.
+	Actor string `protobuf:"bytes,8,opt,name=actor" json:"actor,omitempty"`
 }
 
 func (x *Movement) Reset() { *x = Movement{} }
@@ -315,6 +348,13 @@ func (x *Movement) GetCreatedAt() int64 {
 		return x.CreatedAt
 	}
 	return 0
+}
+
+func (x *Movement) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
 }
 
 type GetItemStockReq struct {
@@ -414,11 +454,14 @@ type AdjustStockReq struct {
 	// The caller's own number of the delivery, the sale, the count; at most 255 characters.
 	Reference string `protobuf:"bytes,4,opt,name=reference" json:"reference,omitempty"`
 
-	// Empty: "main".
+	// Empty: the item's default.
 	Location string `protobuf:"bytes,5,opt,name=location" json:"location,omitempty"`
 
-	// Names the command: the same key again has no second effect. Empty: the command is not protected against repetition.
+	// Names the command: the same key again has no second effect and the same answer.
 	IdempotencyKey string `protobuf:"bytes,6,opt,name=idempotency_key" json:"idempotency_key,omitempty"`
+
+	// Who causes it; at most 255 characters.
+	Actor string `protobuf:"bytes,7,opt,name=actor" json:"actor,omitempty"`
 }
 
 func (x *AdjustStockReq) Reset() { *x = AdjustStockReq{} }
@@ -469,10 +512,18 @@ func (x *AdjustStockReq) GetIdempotencyKey() string {
 	return ""
 }
 
+func (x *AdjustStockReq) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
 type AdjustStockResp struct {
+	// Absent when SetStock found on_hand as it should be.
 	Movement *Movement `protobuf:"bytes,1,opt,name=movement" json:"movement,omitempty"`
 
-	// As it is after the movement, or now when the key was seen before.
+	// As it is after the movement.
 	Stock *Stock `protobuf:"bytes,2,opt,name=stock" json:"stock,omitempty"`
 }
 
@@ -492,6 +543,314 @@ func (x *AdjustStockResp) GetMovement() *Movement {
 func (x *AdjustStockResp) GetStock() *Stock {
 	if x != nil {
 		return x.Stock
+	}
+	return nil
+}
+
+// SetStockReq makes on_hand a number, if nobody has changed the stock meanwhile.
+type SetStockReq struct {
+	ItemId int64 `protobuf:"varint,1,opt,name=item_id" json:"item_id,omitempty"`
+
+	// 0 to 10^9.
+	OnHand int64 `protobuf:"varint,2,opt,name=on_hand" json:"on_hand,omitempty"`
+
+	// That of the location as the caller knows it; 0: there never was any stock.
+	Version   int64  `protobuf:"varint,3,opt,name=version" json:"version,omitempty"`
+	Reference string `protobuf:"bytes,4,opt,name=reference" json:"reference,omitempty"`
+
+	// Empty: the item's default.
+	Location       string `protobuf:"bytes,5,opt,name=location" json:"location,omitempty"`
+	IdempotencyKey string `protobuf:"bytes,6,opt,name=idempotency_key" json:"idempotency_key,omitempty"`
+	Actor          string `protobuf:"bytes,7,opt,name=actor" json:"actor,omitempty"`
+}
+
+func (x *SetStockReq) Reset() { *x = SetStockReq{} }
+
+func (x *SetStockReq) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *SetStockReq) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *SetStockReq) GetItemId() int64 {
+	if x != nil {
+		return x.ItemId
+	}
+	return 0
+}
+
+func (x *SetStockReq) GetOnHand() int64 {
+	if x != nil {
+		return x.OnHand
+	}
+	return 0
+}
+
+func (x *SetStockReq) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *SetStockReq) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *SetStockReq) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
+func (x *SetStockReq) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+func (x *SetStockReq) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+// ConfigureStockReq sets rules of an item; what is absent stays.
+type ConfigureStockReq struct {
+	ItemId          int64   `protobuf:"varint,1,opt,name=item_id" json:"item_id,omitempty"`
+	Policy          *Policy `protobuf:"varint,2,opt,name=policy" json:"policy,omitempty"`
+	DefaultLocation *string `protobuf:"bytes,3,opt,name=default_location" json:"default_location,omitempty"`
+
+	// 0 to 10^9; a negative number removes it.
+	BackorderLimit    *int64 `protobuf:"varint,4,opt,name=backorder_limit" json:"backorder_limit,omitempty"`
+	LowStockThreshold *int64 `protobuf:"varint,5,opt,name=low_stock_threshold" json:"low_stock_threshold,omitempty"`
+	IdempotencyKey    string `protobuf:"bytes,6,opt,name=idempotency_key" json:"idempotency_key,omitempty"`
+}
+
+func (x *ConfigureStockReq) Reset() { *x = ConfigureStockReq{} }
+
+func (x *ConfigureStockReq) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ConfigureStockReq) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ConfigureStockReq) GetItemId() int64 {
+	if x != nil {
+		return x.ItemId
+	}
+	return 0
+}
+
+func (x *ConfigureStockReq) GetPolicy() Policy {
+	if x != nil && x.Policy != nil {
+		return *x.Policy
+	}
+	return Policy_POLICY_UNSPECIFIED
+}
+
+func (x *ConfigureStockReq) GetDefaultLocation() string {
+	if x != nil && x.DefaultLocation != nil {
+		return *x.DefaultLocation
+	}
+	return ""
+}
+
+func (x *ConfigureStockReq) GetBackorderLimit() int64 {
+	if x != nil && x.BackorderLimit != nil {
+		return *x.BackorderLimit
+	}
+	return 0
+}
+
+func (x *ConfigureStockReq) GetLowStockThreshold() int64 {
+	if x != nil && x.LowStockThreshold != nil {
+		return *x.LowStockThreshold
+	}
+	return 0
+}
+
+func (x *ConfigureStockReq) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
+type ConfigureStockResp struct {
+	Stock *Stock `protobuf:"bytes,1,opt,name=stock" json:"stock,omitempty"`
+}
+
+func (x *ConfigureStockResp) Reset() { *x = ConfigureStockResp{} }
+
+func (x *ConfigureStockResp) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ConfigureStockResp) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ConfigureStockResp) GetStock() *Stock {
+	if x != nil {
+		return x.Stock
+	}
+	return nil
+}
+
+type ListStockReq struct {
+	// Only items that are low on stock.
+	BelowThreshold bool `protobuf:"varint,1,opt,name=below_threshold" json:"below_threshold,omitempty"`
+
+	// 1 to 100; 0 is 20.
+	Limit  int32  `protobuf:"varint,2,opt,name=limit" json:"limit,omitempty"`
+	Cursor string `protobuf:"bytes,3,opt,name=cursor" json:"cursor,omitempty"`
+}
+
+func (x *ListStockReq) Reset() { *x = ListStockReq{} }
+
+func (x *ListStockReq) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ListStockReq) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ListStockReq) GetBelowThreshold() bool {
+	if x != nil {
+		return x.BelowThreshold
+	}
+	return false
+}
+
+func (x *ListStockReq) GetLimit() int32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListStockReq) GetCursor() string {
+	if x != nil {
+		return x.Cursor
+	}
+	return ""
+}
+
+type ListStockResp struct {
+	// By item id.
+	Stocks     []*Stock `protobuf:"bytes,1,rep,name=stocks" json:"stocks,omitempty"`
+	NextCursor string   `protobuf:"bytes,2,opt,name=next_cursor" json:"next_cursor,omitempty"`
+}
+
+func (x *ListStockResp) Reset() { *x = ListStockResp{} }
+
+func (x *ListStockResp) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ListStockResp) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ListStockResp) GetStocks() []*Stock {
+	if x != nil {
+		return x.Stocks
+	}
+	return nil
+}
+
+func (x *ListStockResp) GetNextCursor() string {
+	if x != nil {
+		return x.NextCursor
+	}
+	return ""
+}
+
+type ReconcileReq struct {
+}
+
+func (x *ReconcileReq) Reset() { *x = ReconcileReq{} }
+
+func (x *ReconcileReq) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ReconcileReq) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+// Drift is a number that is not what the ledger and the reservations add up to.
+type Drift struct {
+	ItemId   int64  `protobuf:"varint,1,opt,name=item_id" json:"item_id,omitempty"`
+	Location string `protobuf:"bytes,2,opt,name=location" json:"location,omitempty"`
+
+	// on_hand, held, committed or fulfilled.
+	Field    string `protobuf:"bytes,3,opt,name=field" json:"field,omitempty"`
+	Recorded int64  `protobuf:"varint,4,opt,name=recorded" json:"recorded,omitempty"`
+	Counted  int64  `protobuf:"varint,5,opt,name=counted" json:"counted,omitempty"`
+}
+
+func (x *Drift) Reset() { *x = Drift{} }
+
+func (x *Drift) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *Drift) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *Drift) GetItemId() int64 {
+	if x != nil {
+		return x.ItemId
+	}
+	return 0
+}
+
+func (x *Drift) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
+func (x *Drift) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *Drift) GetRecorded() int64 {
+	if x != nil {
+		return x.Recorded
+	}
+	return 0
+}
+
+func (x *Drift) GetCounted() int64 {
+	if x != nil {
+		return x.Counted
+	}
+	return 0
+}
+
+type ReconcileResp struct {
+	// How many balances were compared.
+	Balances int64 `protobuf:"varint,1,opt,name=balances" json:"balances,omitempty"`
+
+	// How many items are low on stock.
+	Low    int64    `protobuf:"varint,2,opt,name=low" json:"low,omitempty"`
+	Drifts []*Drift `protobuf:"bytes,3,rep,name=drifts" json:"drifts,omitempty"`
+}
+
+func (x *ReconcileResp) Reset() { *x = ReconcileResp{} }
+
+func (x *ReconcileResp) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *ReconcileResp) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *ReconcileResp) GetBalances() int64 {
+	if x != nil {
+		return x.Balances
+	}
+	return 0
+}
+
+func (x *ReconcileResp) GetLow() int64 {
+	if x != nil {
+		return x.Low
+	}
+	return 0
+}
+
+func (x *ReconcileResp) GetDrifts() []*Drift {
+	if x != nil {
+		return x.Drifts
 	}
 	return nil
 }
@@ -693,7 +1052,7 @@ type ReservationLine struct {
 	// 1 to 10^9.
 	Quantity int64 `protobuf:"varint,2,opt,name=quantity" json:"quantity,omitempty"`
 
-	// Empty: "main".
+	// Empty: the item's default. An answer names it.
 	Location string `protobuf:"bytes,3,opt,name=location" json:"location,omitempty"`
 }
 
@@ -845,6 +1204,9 @@ func (x *ReserveReq) GetIdempotencyKey() string {
 type ChangeReservationReq struct {
 	Id             string `protobuf:"bytes,1,opt,name=id" json:"id,omitempty"`
 	IdempotencyKey string `protobuf:"bytes,2,opt,name=idempotency_key" json:"idempotency_key,omitempty"`
+
+	// Who causes it; at most 255 characters.
+	Actor string `protobuf:"bytes,3,opt,name=actor" json:"actor,omitempty"`
 }
 
 func (x *ChangeReservationReq) Reset() { *x = ChangeReservationReq{} }
@@ -863,6 +1225,13 @@ func (x *ChangeReservationReq) GetId() string {
 func (x *ChangeReservationReq) GetIdempotencyKey() string {
 	if x != nil {
 		return x.IdempotencyKey
+	}
+	return ""
+}
+
+func (x *ChangeReservationReq) GetActor() string {
+	if x != nil {
+		return x.Actor
 	}
 	return ""
 }
@@ -1018,6 +1387,10 @@ type StockService interface {
 	GetItemStock(ctx context.Context, req *GetItemStockReq) (res *GetItemStockResp, err error)
 	BatchGetStock(ctx context.Context, req *BatchGetStockReq) (res *BatchGetStockResp, err error)
 	AdjustStock(ctx context.Context, req *AdjustStockReq) (res *AdjustStockResp, err error)
+	SetStock(ctx context.Context, req *SetStockReq) (res *AdjustStockResp, err error)
+	ConfigureStock(ctx context.Context, req *ConfigureStockReq) (res *ConfigureStockResp, err error)
+	ListStock(ctx context.Context, req *ListStockReq) (res *ListStockResp, err error)
+	Reconcile(ctx context.Context, req *ReconcileReq) (res *ReconcileResp, err error)
 	ListMovements(ctx context.Context, req *ListMovementsReq) (res *ListMovementsResp, err error)
 	ImportStock(ctx context.Context, req *ImportStockReq) (res *ImportStockResp, err error)
 	Reserve(ctx context.Context, req *ReserveReq) (res *ReservationResp, err error)

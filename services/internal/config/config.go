@@ -79,18 +79,23 @@ func CheckEnvironment(environ []string, sets ...*flag.FlagSet) error {
 }
 
 // CheckArguments refuses secrets on the command line, where other users of the
-// machine can read them. A secret's flag.Value has a method IsSecret.
+// machine can read them. A secret's flag.Value has a method IsSecret, that of a
+// setting which may have one in it, as a URL a password, a method SecretIn.
 func CheckArguments(args []string, sets ...*flag.FlagSet) error {
 	for _, fs := range sets {
 		var err error
 		fs.VisitAll(func(f *flag.Flag) {
-			value, ok := f.Value.(interface{ IsSecret() bool })
-			given := slices.ContainsFunc(args, func(arg string) bool {
-				name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
-				return strings.HasPrefix(arg, "-") && name == f.Name
-			})
-			if ok && value.IsSecret() && given {
-				err = fmt.Errorf("-%s is a secret; give it in the environment, as %s, or in the file of -config", f.Name, variable(f))
+			for i, arg := range args {
+				name, text, inOne := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
+				if !strings.HasPrefix(arg, "-") || name != f.Name {
+					continue
+				}
+				if !inOne && i+1 < len(args) {
+					text = args[i+1]
+				}
+				if what := secret(f.Value, text); what != "" {
+					err = fmt.Errorf("-%s %s; give it in the environment, as %s, or in the file of -config", f.Name, what, variable(f))
+				}
 			}
 		})
 		if err != nil {
@@ -98,6 +103,17 @@ func CheckArguments(args []string, sets ...*flag.FlagSet) error {
 		}
 	}
 	return nil
+}
+
+// secret says what is secret about a setting that is given as text, or nothing.
+func secret(value flag.Value, text string) string {
+	if value, ok := value.(interface{ IsSecret() bool }); ok && value.IsSecret() {
+		return "is a secret"
+	}
+	if value, ok := value.(interface{ SecretIn(text string) bool }); ok && value.SecretIn(text) {
+		return "has a secret in it"
+	}
+	return ""
 }
 
 // variable is the name of a flag in the environment.

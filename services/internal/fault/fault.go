@@ -37,6 +37,8 @@ const (
 	MethodNotAllowed Code = "method_not_allowed"
 	// Unavailable: a service that is needed did not take the call; nothing was done.
 	Unavailable Code = "unavailable"
+	// Overloaded: too many calls wait already; nothing was done, and later it may go.
+	Overloaded Code = "overloaded"
 	// OutcomeUnknown: the call was sent and its answer lost; repeat it with the same key.
 	OutcomeUnknown Code = "outcome_unknown"
 	// Internal: our mistake.

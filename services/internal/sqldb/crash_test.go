@@ -14,13 +14,13 @@ import (
 	"github.com/kiteshop/kiteshop/services/internal/sqldb"
 )
 
-// childFile names the file in the environment of a process that is the test
+// childDir names the directory in the environment of a process that is the test
 // binary and writes until it is killed.
-const childFile = "SQLDB_TEST_WRITE_UNTIL_KILLED"
+const childDir = "SQLDB_TEST_WRITE_UNTIL_KILLED"
 
 func TestMain(m *testing.M) {
-	if path := os.Getenv(childFile); path != "" {
-		fmt.Fprintln(os.Stderr, writeUntilKilled(path))
+	if dir := os.Getenv(childDir); dir != "" {
+		fmt.Fprintln(os.Stderr, writeUntilKilled(dir))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
@@ -28,9 +28,9 @@ func TestMain(m *testing.M) {
 
 // writeUntilKilled adds an item and two prices at a time and prints the id of
 // each item whose Update has returned.
-func writeUntilKilled(path string) error {
+func writeUntilKilled(dir string) error {
 	ctx := context.Background()
-	db, err := sqldb.Open(ctx, path, schema(1))
+	db, err := sqldb.Open(ctx, sqldb.Config{Data: dir}, "shop", schema(1))
 	if err != nil {
 		return err
 	}
@@ -57,10 +57,10 @@ type child struct {
 	lines *bufio.Scanner
 }
 
-func startChild(t *testing.T, path string) *child {
+func startChild(t *testing.T, dir string) *child {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), childFile+"="+path)
+	cmd.Env = append(os.Environ(), childDir+"="+dir)
 	cmd.Stderr = t.Output()
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -104,10 +104,10 @@ func (c *child) kill(t *testing.T, last int64) int64 {
 // disk too is a pragma: TestEveryConnectionKeepsThePromisesOfTheFile.
 func TestWhatUpdateHasCommittedSurvivesAKill(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "shop.db")
+	dir := t.TempDir()
 	var stored int64
 	for _, commits := range []int64{1, 17, 40} {
-		writer := startChild(t, path)
+		writer := startChild(t, dir)
 		var printed int64
 		for range commits {
 			id, ok := writer.next(t)
@@ -121,7 +121,7 @@ func TestWhatUpdateHasCommittedSurvivesAKill(t *testing.T) {
 			t.Fatalf("the child printed %d after %d were stored, and %d times", printed, stored, commits)
 		}
 
-		db := openFile(t, path, schema(1))
+		db := openDir(t, dir, schema(1))
 		stored = query[int64](t, db.Read(), `SELECT count(*) FROM items`)
 		if stored != printed && stored != printed+1 { // the last commit may have been killed before its line
 			t.Errorf("%d items are stored after %d were printed", stored, printed)
@@ -141,16 +141,16 @@ func TestWhatUpdateHasCommittedSurvivesAKill(t *testing.T) {
 
 func TestOpenSaysWhichProcessHoldsTheFileUntilItDies(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(t.TempDir(), "shop.db")
-	writer := startChild(t, path)
+	dir := t.TempDir()
+	writer := startChild(t, dir)
 	if _, ok := writer.next(t); !ok {
 		t.Fatal("the child ended by itself")
 	}
-	_, err := sqldb.Open(t.Context(), path, schema(1))
-	want := fmt.Sprintf("%s is in use by process %d; stop it or give another directory with -data", path, writer.cmd.Process.Pid)
+	_, err := sqldb.Open(t.Context(), sqldb.Config{Data: dir}, "shop", schema(1))
+	want := fmt.Sprintf("%s is in use by process %d; stop it or give another directory with -data", filepath.Join(dir, "shop.db"), writer.cmd.Process.Pid)
 	if err == nil || err.Error() != want {
 		t.Errorf("error = %v, want %s", err, want)
 	}
 	writer.kill(t, 0)
-	insert(t, openFile(t, path, schema(1)), -1, "kite")
+	insert(t, openDir(t, dir, schema(1)), -1, "kite")
 }

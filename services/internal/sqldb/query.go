@@ -5,11 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 )
 
-// Querier runs queries: a Reader, a View or a Tx. Parsing a statement costs
-// SQLite as much as running it, so each is parsed once and kept.
+// Querier runs queries: a Reader, a View or a Tx. Each ? in a query stands for
+// an argument, on PostgreSQL too; a query has no other question marks.
 type Querier interface {
 	Query(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
@@ -36,72 +38,76 @@ func (r Row) Scan(dest ...any) (err error) {
 		return r.rows.Scan(dest...)
 	}
 	if err := r.rows.Err(); err != nil {
-		return err
+		return Explain(err)
 	}
 	return sql.ErrNoRows
 }
 
 // Reader runs queries, several at a time.
 type Reader struct {
-	pool       *sql.DB
-	statements sync.Map // *sql.Stmt by its text
-}
-
-// Query implements Querier.
-func (r *Reader) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	statement, err := r.prepare(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	return statement.QueryContext(ctx, args...)
-}
-
-func (r *Reader) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
-	if statement, ok := r.statements.Load(query); ok {
-		return statement.(*sql.Stmt), nil
-	}
-	statement, err := r.pool.PrepareContext(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	kept, _ := r.statements.LoadOrStore(query, statement)
-	return kept.(*sql.Stmt), nil
+	runner
+	pool  *sql.DB
+	onTx  func(*sql.Tx) runner
+	level sql.IsolationLevel // at which all queries of a transaction see the same
 }
 
 // View runs queries that all see the database as it is at the first of them.
 func (r *Reader) View(ctx context.Context, work func(view Querier) error) error {
-	tx, err := r.pool.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := r.pool.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: r.level})
 	if err != nil {
-		return err
+		return Explain(err)
 	}
 	defer func() { _ = tx.Rollback() }() // it has changed nothing
-	return work(view{tx})
+	return Explain(work(r.onTx(tx)))
 }
 
-type view struct{ tx *sql.Tx }
+// Tx is a write transaction. On PostgreSQL a statement that fails spoils all of
+// it, unless it is inside Try.
+type Tx struct{ runner }
 
-func (v view) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return v.tx.QueryContext(ctx, query, args...)
+// Try runs work so that its error undoes what it wrote and nothing else.
+func (tx *Tx) Try(ctx context.Context, work func() error) error {
+	if err := tx.Exec(ctx, `SAVEPOINT try`); err != nil {
+		return fmt.Errorf("savepoint: %w", err)
+	}
+	err := work()
+	if err != nil {
+		if undo := tx.Exec(ctx, `ROLLBACK TO try`); undo != nil {
+			return errors.Join(err, fmt.Errorf("savepoint: %w", undo))
+		}
+	}
+	if release := tx.Exec(ctx, `RELEASE try`); release != nil {
+		return errors.Join(err, fmt.Errorf("savepoint: %w", release))
+	}
+	return err
 }
 
-// Tx is a write transaction.
-type Tx struct {
-	conn       *sql.Conn
-	statements map[string]*sql.Stmt
+// runner runs statements.
+type runner interface {
+	Querier
+	// Exec runs a statement that returns no rows.
+	Exec(ctx context.Context, query string, args ...any) error
 }
 
-// Query implements Querier.
-func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	statement, err := tx.prepare(ctx, query)
+// parsed parses each statement once and keeps it: parsing costs SQLite as much
+// as running.
+type parsed struct {
+	on interface {
+		PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+	}
+	statements sync.Map // *sql.Stmt by its text
+}
+
+func (p *parsed) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	statement, err := p.prepare(ctx, query)
 	if err != nil {
 		return nil, err
 	}
 	return statement.QueryContext(ctx, args...)
 }
 
-// Exec runs a statement that returns no rows.
-func (tx *Tx) Exec(ctx context.Context, query string, args ...any) error {
-	statement, err := tx.prepare(ctx, query)
+func (p *parsed) Exec(ctx context.Context, query string, args ...any) error {
+	statement, err := p.prepare(ctx, query)
 	if err != nil {
 		return err
 	}
@@ -109,59 +115,47 @@ func (tx *Tx) Exec(ctx context.Context, query string, args ...any) error {
 	return err
 }
 
-// Try runs work so that its error undoes what it wrote and nothing else.
-func (tx *Tx) Try(ctx context.Context, work func() error) error {
-	if err := tx.Exec(ctx, `SAVEPOINT try`); err != nil {
-		return fmt.Errorf("%w: %w", errSavepoint, err)
+func (p *parsed) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+	if statement, ok := p.statements.Load(query); ok {
+		return statement.(*sql.Stmt), nil
 	}
-	err := work()
-	if err != nil {
-		if undo := tx.Exec(ctx, `ROLLBACK TO try`); undo != nil {
-			return errors.Join(err, fmt.Errorf("%w: %w", errSavepoint, undo))
-		}
-	}
-	if release := tx.Exec(ctx, `RELEASE try`); release != nil {
-		return errors.Join(err, fmt.Errorf("%w: %w", errSavepoint, release))
-	}
-	return err
-}
-
-// errSavepoint tells that the transaction is gone: SQLite undoes all of it by
-// itself on some errors, as a full disk.
-var errSavepoint = errors.New("savepoint")
-
-func (tx *Tx) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
-	if statement, ok := tx.statements[query]; ok {
-		return statement, nil
-	}
-	statement, err := tx.conn.PrepareContext(ctx, query)
+	statement, err := p.on.PrepareContext(ctx, query)
 	if err != nil {
 		return nil, err
 	}
-	tx.statements[query] = statement
-	return statement, nil
+	kept, _ := p.statements.LoadOrStore(query, statement)
+	return kept.(*sql.Stmt), nil
 }
 
-// run begins, works and commits, or rolls back, also when work panics.
-func (tx *Tx) run(ctx context.Context, work func(ctx context.Context, tx *Tx) error) (err error) {
-	if err := tx.Exec(ctx, `BEGIN IMMEDIATE`); err != nil {
-		return err
+// numbered runs statements on PostgreSQL, which wants $1 for the first ? and so
+// on. The driver keeps what is parsed.
+type numbered struct {
+	on interface {
+		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+		ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	}
-	committed := false
-	defer func() {
-		if committed {
-			return
-		}
-		if undo := tx.Exec(ctx, `ROLLBACK`); undo != nil {
-			err = errors.Join(err, fmt.Errorf("rollback: %w", undo))
-		}
-	}()
-	if err := work(ctx, tx); err != nil {
-		return err
+	texts *sync.Map // the text with numbers by that with ?
+}
+
+func (n numbered) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	rows, err := n.on.QueryContext(ctx, n.number(query), args...)
+	return rows, Explain(err)
+}
+
+func (n numbered) Exec(ctx context.Context, query string, args ...any) error {
+	_, err := n.on.ExecContext(ctx, n.number(query), args...)
+	return Explain(err)
+}
+
+func (n numbered) number(query string) string {
+	if text, ok := n.texts.Load(query); ok {
+		return text.(string)
 	}
-	if err := tx.Exec(ctx, `COMMIT`); err != nil {
-		return err
+	parts := strings.Split(query, "?")
+	text := parts[0]
+	for i, part := range parts[1:] {
+		text += "$" + strconv.Itoa(i+1) + part
 	}
-	committed = true
-	return nil
+	n.texts.Store(query, text)
+	return text
 }

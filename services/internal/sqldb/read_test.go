@@ -10,9 +10,7 @@ import (
 	"github.com/kiteshop/kiteshop/services/internal/sqldb"
 )
 
-func TestQueryRowGivesTheFirstRowOrErrNoRows(t *testing.T) {
-	t.Parallel()
-	db := openNew(t)
+func queryRowGivesTheFirstRowOrErrNoRows(t *testing.T, db *sqldb.DB) {
 	insert(t, db, 1, "kite")
 	insert(t, db, 2, "line")
 	if got := query[string](t, db.Read(), `SELECT title FROM items ORDER BY id DESC`); got != "line" {
@@ -27,15 +25,13 @@ func TestQueryRowGivesTheFirstRowOrErrNoRows(t *testing.T) {
 	}
 }
 
-func TestReadersCannotWrite(t *testing.T) {
-	t.Parallel()
-	db := openNew(t)
+func readersCannotWrite(t *testing.T, db *sqldb.DB) {
 	write := func(q sqldb.Querier) {
 		t.Helper()
 		var id int64
 		err := sqldb.QueryRow(t.Context(), q, `INSERT INTO items (id, title) VALUES (1, 'kite') RETURNING id`).Scan(&id)
-		if err == nil || !strings.Contains(err.Error(), "attempt to write a readonly database") {
-			t.Errorf("error = %v, want that of a readonly database", err)
+		if err == nil || !strings.Contains(strings.ReplaceAll(err.Error(), "-", ""), "readonly") {
+			t.Errorf("error = %v, want that of what is read-only", err)
 		}
 	}
 	write(db.Read())
@@ -54,9 +50,7 @@ func view(t *testing.T, db *sqldb.DB, work func(q sqldb.Querier)) {
 	}
 }
 
-func TestAViewStaysAsItIsWhileWritersCommit(t *testing.T) {
-	t.Parallel()
-	db := openNew(t)
+func aViewStaysAsItIsWhileWritersCommit(t *testing.T, db *sqldb.DB) {
 	insert(t, db, 1, "kite")
 	view(t, db, func(q sqldb.Querier) {
 		wantTitles(t, q, "kite")
@@ -70,9 +64,7 @@ func TestAViewStaysAsItIsWhileWritersCommit(t *testing.T) {
 	view(t, db, func(q sqldb.Querier) { wantTitles(t, q, "kite,line") })
 }
 
-func TestAViewGivesTheErrorOfItsWork(t *testing.T) {
-	t.Parallel()
-	db := openNew(t)
+func aViewGivesTheErrorOfItsWork(t *testing.T, db *sqldb.DB) {
 	for range 20 { // more than there are connections to lose
 		if err := db.Read().View(t.Context(), func(sqldb.Querier) error { return errWork }); !errors.Is(err, errWork) {
 			t.Fatalf("error = %v, want that of the work", err)
@@ -81,9 +73,7 @@ func TestAViewGivesTheErrorOfItsWork(t *testing.T) {
 	wantTitles(t, db.Read(), "")
 }
 
-func TestReadsThatAreUnderWayDoNotHoldUpOthers(t *testing.T) {
-	t.Parallel()
-	db := openNew(t)
+func readsThatAreUnderWayDoNotHoldUpOthers(t *testing.T, db *sqldb.DB) {
 	insert(t, db, 1, "kite")
 	for range 3 { // one less than there may be at the same time
 		rows, err := db.Read().Query(t.Context(), `SELECT id FROM items`)
@@ -99,9 +89,7 @@ func TestReadsThatAreUnderWayDoNotHoldUpOthers(t *testing.T) {
 	wantTitles(t, db.Read(), "kite,line")
 }
 
-func TestAReadEndsWithItsContext(t *testing.T) {
-	t.Parallel()
-	db := openNew(t)
+func aReadEndsWithItsContext(t *testing.T, db *sqldb.DB) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := db.Read().Query(ctx, `SELECT 1`); !errors.Is(err, context.Canceled) {
@@ -112,17 +100,5 @@ func TestAReadEndsWithItsContext(t *testing.T) {
 	}
 	if err := db.Ping(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("Ping: error = %v, want context.Canceled", err)
-	}
-}
-
-func TestAClosedFileNeitherAnswersNorIsHeld(t *testing.T) {
-	t.Parallel()
-	db := openNew(t)
-	closeDB(t, db)
-	if err := db.Ping(t.Context()); err == nil {
-		t.Error("Ping answers after Close")
-	}
-	if _, err := db.Read().Query(t.Context(), `SELECT 1`); err == nil {
-		t.Error("Query answers after Close")
 	}
 }

@@ -1,146 +1,149 @@
-// Package sqldb opens a SQLite file for one process alone, brings its schema
-// up to date, and runs transactions on it.
+// Package sqldb opens the database of a service, a SQLite file for one process
+// alone or a schema of a PostgreSQL database for several, brings it up to date,
+// and runs transactions on it.
 package sqldb
 
 import (
+	"cmp"
 	"context"
-	"database/sql"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
-	"net/url"
-	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 
-	"github.com/gofrs/flock"
-	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// readers is how many reads may run at the same time beside the one writer.
-const readers = 4
+// defaultData is the directory of a service that is told nothing.
+const defaultData = "data"
 
-// DB is one SQLite file. A commit is on the disk when Update returns.
+var (
+	// ErrUnavailable: the server cannot be reached or takes no statement now; nothing was done.
+	ErrUnavailable = errors.New("the database is not available")
+	// ErrOutcomeUnknown: the connection broke while the change was committed.
+	ErrOutcomeUnknown = errors.New("whether the change was stored is unknown")
+
+	errClosed = errors.New("the database is closed")
+)
+
+// Config says where a service keeps its data.
+type Config struct {
+	// Data is the directory of the SQLite file, used when Store is empty. It is
+	// made if it does not exist. Empty: "data".
+	Data string
+	// Store is a PostgreSQL database, in which each service has a schema of its
+	// own. Empty: SQLite.
+	Store Location
+}
+
+// String is the directory, or the URL without its password.
+func (c Config) String() string {
+	if c.Store != "" {
+		return c.Store.String()
+	}
+	directory := cmp.Or(c.Data, defaultData)
+	if absolute, err := filepath.Abs(directory); err == nil {
+		return absolute
+	}
+	return directory
+}
+
+// Flags declares -data and -store.
+func (c *Config) Flags(fs *flag.FlagSet) {
+	fs.StringVar(&c.Data, "data", cmp.Or(c.Data, defaultData), "`directory` of the SQLite database")
+	fs.Var(&c.Store, "store", "`URL` of a PostgreSQL database instead: "+form)
+}
+
+// DB is the database of one service. What Update has committed survives a crash.
 type DB struct {
-	pools []*sql.DB
-	read  *Reader
-	write chan *Tx // holds the one writer there is
-	queue queue    // of works that wait for it
-	lock  *flock.Flock
+	engine engine
+	read   *Reader
+	turn   chan struct{} // holds one token, which the Update that is under way has; closed by Close
 }
 
-// Open opens or creates the file at path and applies the migrations that it
-// lacks. It fails when another process has the file open, when the directory
-// cannot be written, and when the file's schema is newer than the migrations.
-func Open(ctx context.Context, path string, migrations fs.FS) (*DB, error) {
-	lock, err := lockFile(path)
+// engine is what differs between SQLite and PostgreSQL, beside how statements run.
+type engine interface {
+	update(ctx context.Context, do func(ctx context.Context, tx *Tx) error) error
+	close() error
+}
+
+// Open opens or creates the database of the service called name and applies the
+// migrations that it lacks, from the directory sqlite or postgres of
+// migrations. On SQLite it fails when another process has the file open and
+// when the schema is newer than the migrations. On PostgreSQL a newer schema is
+// worked with: while a new version is rolled out, the old one goes on.
+func Open(ctx context.Context, cfg Config, name string, migrations fs.FS) (*DB, error) {
+	if cfg.Store == "" {
+		files, err := migrationsOf(migrations, "sqlite")
+		if err != nil {
+			return nil, err
+		}
+		return openSQLite(ctx, filepath.Join(cmp.Or(cfg.Data, defaultData), name+".db"), files)
+	}
+	if cfg.Data != "" && cfg.Data != defaultData {
+		return nil, fmt.Errorf("-data is %q and -store is given too: choose the SQLite file or the PostgreSQL database", cfg.Data)
+	}
+	files, err := migrationsOf(migrations, "postgres")
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{lock: lock}
-	if err := db.connect(ctx, path, migrations); err != nil {
-		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), db.Close())
-	}
-	return db, nil
+	return openPostgres(ctx, cfg.Store, name, files)
 }
 
-// lockFile makes this process the only one that has path open, and writes its
-// number into the lock file so that others can say who it is.
-func lockFile(path string) (*flock.Flock, error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("the data directory %s cannot be made (give another with -data): %w", dir, err)
+func migrationsOf(migrations fs.FS, engine string) (fs.FS, error) {
+	if _, err := fs.Stat(migrations, engine); err != nil {
+		return nil, fmt.Errorf("the service has no migrations for %s: %w", engine, err)
 	}
-	lock := flock.New(path + ".lock")
-	locked, err := lock.TryLock()
-	if err != nil {
-		return nil, fmt.Errorf("the data directory %s cannot be written (give another with -data): %w", dir, err)
-	}
-	if !locked {
-		holder, _ := os.ReadFile(lock.Path())
-		return nil, fmt.Errorf("%s is in use by process %s; stop it or give another directory with -data", path, strings.TrimSpace(string(holder)))
-	}
-	if err := os.WriteFile(lock.Path(), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("the data directory %s cannot be written (give another with -data): %w", dir, err), lock.Close())
-	}
-	return lock, nil
+	return fs.Sub(migrations, engine)
 }
 
-func (db *DB) connect(ctx context.Context, path string, migrations fs.FS) error {
-	writer, err := db.open(dsn(path, "_txlock=immediate"), 1)
-	if err != nil {
-		return err
-	}
-	if err := migrate(ctx, writer, migrations); err != nil {
-		return err
-	}
-	conn, err := writer.Conn(ctx)
-	if err != nil {
-		return err
-	}
-	db.write = make(chan *Tx, 1)
-	db.write <- &Tx{conn: conn, statements: map[string]*sql.Stmt{}}
-	reader, err := db.open(dsn(path, "_pragma=query_only(1)"), readers)
-	if err != nil {
-		return err
-	}
-	db.read = &Reader{pool: reader}
-	return db.Ping(ctx)
-}
-
-func (db *DB) open(source string, connections int) (*sql.DB, error) {
-	pool, err := sql.Open("sqlite", source)
-	if err != nil {
-		return nil, err
-	}
-	pool.SetMaxOpenConns(connections)
-	pool.SetMaxIdleConns(connections)
-	db.pools = append(db.pools, pool)
-	return pool, nil
-}
-
-// dsn sets what SQLite keeps per connection: WAL with a sync at every commit.
-func dsn(path, more string) string {
-	file := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
-	file.RawQuery = "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&" + more
-	return file.String()
-}
-
-func migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error {
-	provider, err := goose.NewProvider(goose.DialectSQLite3, db, migrations)
-	if err != nil {
-		return err
-	}
-	current, known, err := provider.GetVersions(ctx)
-	if err != nil {
-		return err
-	}
-	if current > known {
-		return fmt.Errorf("its schema has version %d and this program knows %d at most: run the newer program that made it", current, known)
-	}
-	_, err = provider.Up(ctx)
-	return err
+func newDB(engine engine, read *Reader) *DB {
+	db := &DB{engine: engine, read: read, turn: make(chan struct{}, 1)}
+	db.turn <- struct{}{}
+	return db
 }
 
 // Read gives what cannot write.
 func (db *DB) Read() *Reader { return db.read }
 
-// Ping tells whether the file answers.
-func (db *DB) Ping(ctx context.Context) error { return db.read.pool.PingContext(ctx) }
+// Postgres is the pool of connections that may write, or nil on SQLite.
+func (db *DB) Postgres() *pgxpool.Pool {
+	if p, ok := db.engine.(*postgres); ok {
+		return p.writers
+	}
+	return nil
+}
 
-// Close waits for the write that is under way and gives the file free.
-func (db *DB) Close() error {
-	var problems []error
-	if db.write != nil { // else opening failed before there was a writer
-		if tx, open := <-db.write; open {
-			close(db.write)
-			problems = append(problems, tx.conn.Close())
+// Ping tells whether the database answers.
+func (db *DB) Ping(ctx context.Context) error { return Explain(db.read.pool.PingContext(ctx)) }
+
+// Update runs a write transaction, one at a time. When it returns nil the
+// change survives a crash; otherwise nothing was changed, but after
+// ErrOutcomeUnknown it may have been. ctx bounds the wait for the turn; what has
+// begun is not interrupted. do may run a second time: it must not do anything
+// but read and write in tx and set variables.
+func (db *DB) Update(ctx context.Context, do func(ctx context.Context, tx *Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case _, open := <-db.turn:
+		if !open {
+			return errClosed
 		}
 	}
-	for _, pool := range db.pools {
-		problems = append(problems, pool.Close())
+	defer func() { db.turn <- struct{}{} }()
+	return db.engine.update(ctx, do)
+}
+
+// Close waits for the write that is under way and gives the database free.
+func (db *DB) Close() error {
+	if _, open := <-db.turn; !open {
+		return nil
 	}
-	return errors.Join(append(problems, db.lock.Close())...)
+	close(db.turn)
+	return db.engine.close()
 }

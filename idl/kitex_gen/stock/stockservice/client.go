@@ -14,6 +14,10 @@ type Client interface {
 	GetItemStock(ctx context.Context, Req *stock.GetItemStockReq, callOptions ...callopt.Option) (r *stock.GetItemStockResp, err error)
 	BatchGetStock(ctx context.Context, Req *stock.BatchGetStockReq, callOptions ...callopt.Option) (r *stock.BatchGetStockResp, err error)
 	AdjustStock(ctx context.Context, Req *stock.AdjustStockReq, callOptions ...callopt.Option) (r *stock.AdjustStockResp, err error)
+	SetStock(ctx context.Context, Req *stock.SetStockReq, callOptions ...callopt.Option) (r *stock.AdjustStockResp, err error)
+	ConfigureStock(ctx context.Context, Req *stock.ConfigureStockReq, callOptions ...callopt.Option) (r *stock.ConfigureStockResp, err error)
+	ListStock(ctx context.Context, Req *stock.ListStockReq, callOptions ...callopt.Option) (r *stock.ListStockResp, err error)
+	Reconcile(ctx context.Context, Req *stock.ReconcileReq, callOptions ...callopt.Option) (r *stock.ReconcileResp, err error)
 	ListMovements(ctx context.Context, Req *stock.ListMovementsReq, callOptions ...callopt.Option) (r *stock.ListMovementsResp, err error)
 	ImportStock(ctx context.Context, Req *stock.ImportStockReq, callOptions ...callopt.Option) (r *stock.ImportStockResp, err error)
 	Reserve(ctx context.Context, Req *stock.ReserveReq, callOptions ...callopt.Option) (r *stock.ReservationResp, err error)
@@ -67,6 +71,26 @@ func (p *kStockServiceClient) BatchGetStock(ctx context.Context, Req *stock.Batc
 func (p *kStockServiceClient) AdjustStock(ctx context.Context, Req *stock.AdjustStockReq, callOptions ...callopt.Option) (r *stock.AdjustStockResp, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.AdjustStock(ctx, Req)
+}
+
+func (p *kStockServiceClient) SetStock(ctx context.Context, Req *stock.SetStockReq, callOptions ...callopt.Option) (r *stock.AdjustStockResp, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.SetStock(ctx, Req)
+}
+
+func (p *kStockServiceClient) ConfigureStock(ctx context.Context, Req *stock.ConfigureStockReq, callOptions ...callopt.Option) (r *stock.ConfigureStockResp, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.ConfigureStock(ctx, Req)
+}
+
+func (p *kStockServiceClient) ListStock(ctx context.Context, Req *stock.ListStockReq, callOptions ...callopt.Option) (r *stock.ListStockResp, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.ListStock(ctx, Req)
+}
+
+func (p *kStockServiceClient) Reconcile(ctx context.Context, Req *stock.ReconcileReq, callOptions ...callopt.Option) (r *stock.ReconcileResp, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
+	return p.kClient.Reconcile(ctx, Req)
 }
 
 func (p *kStockServiceClient) ListMovements(ctx context.Context, Req *stock.ListMovementsReq, callOptions ...callopt.Option) (r *stock.ListMovementsResp, err error) {

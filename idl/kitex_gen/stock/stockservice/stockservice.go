@@ -36,6 +36,34 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"SetStock": kitex.NewMethodInfo(
+		setStockHandler,
+		newSetStockArgs,
+		newSetStockResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"ConfigureStock": kitex.NewMethodInfo(
+		configureStockHandler,
+		newConfigureStockArgs,
+		newConfigureStockResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"ListStock": kitex.NewMethodInfo(
+		listStockHandler,
+		newListStockArgs,
+		newListStockResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
+	"Reconcile": kitex.NewMethodInfo(
+		reconcileHandler,
+		newReconcileArgs,
+		newReconcileResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingUnary),
+	),
 	"ListMovements": kitex.NewMethodInfo(
 		listMovementsHandler,
 		newListMovementsArgs,
@@ -495,6 +523,450 @@ func (p *AdjustStockResult) IsSetSuccess() bool {
 }
 
 func (p *AdjustStockResult) GetResult() interface{} {
+	return p.Success
+}
+
+func setStockHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(stock.SetStockReq)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(stock.StockService).SetStock(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *SetStockArgs:
+		success, err := handler.(stock.StockService).SetStock(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*SetStockResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newSetStockArgs() interface{} {
+	return &SetStockArgs{}
+}
+
+func newSetStockResult() interface{} {
+	return &SetStockResult{}
+}
+
+type SetStockArgs struct {
+	Req *stock.SetStockReq
+}
+
+func (p *SetStockArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *SetStockArgs) Unmarshal(in []byte) error {
+	msg := new(stock.SetStockReq)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var SetStockArgs_Req_DEFAULT *stock.SetStockReq
+
+func (p *SetStockArgs) GetReq() *stock.SetStockReq {
+	if !p.IsSetReq() {
+		return SetStockArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *SetStockArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *SetStockArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type SetStockResult struct {
+	Success *stock.AdjustStockResp
+}
+
+var SetStockResult_Success_DEFAULT *stock.AdjustStockResp
+
+func (p *SetStockResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *SetStockResult) Unmarshal(in []byte) error {
+	msg := new(stock.AdjustStockResp)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *SetStockResult) GetSuccess() *stock.AdjustStockResp {
+	if !p.IsSetSuccess() {
+		return SetStockResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *SetStockResult) SetSuccess(x interface{}) {
+	p.Success = x.(*stock.AdjustStockResp)
+}
+
+func (p *SetStockResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *SetStockResult) GetResult() interface{} {
+	return p.Success
+}
+
+func configureStockHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(stock.ConfigureStockReq)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(stock.StockService).ConfigureStock(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ConfigureStockArgs:
+		success, err := handler.(stock.StockService).ConfigureStock(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ConfigureStockResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newConfigureStockArgs() interface{} {
+	return &ConfigureStockArgs{}
+}
+
+func newConfigureStockResult() interface{} {
+	return &ConfigureStockResult{}
+}
+
+type ConfigureStockArgs struct {
+	Req *stock.ConfigureStockReq
+}
+
+func (p *ConfigureStockArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ConfigureStockArgs) Unmarshal(in []byte) error {
+	msg := new(stock.ConfigureStockReq)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ConfigureStockArgs_Req_DEFAULT *stock.ConfigureStockReq
+
+func (p *ConfigureStockArgs) GetReq() *stock.ConfigureStockReq {
+	if !p.IsSetReq() {
+		return ConfigureStockArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ConfigureStockArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ConfigureStockArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ConfigureStockResult struct {
+	Success *stock.ConfigureStockResp
+}
+
+var ConfigureStockResult_Success_DEFAULT *stock.ConfigureStockResp
+
+func (p *ConfigureStockResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ConfigureStockResult) Unmarshal(in []byte) error {
+	msg := new(stock.ConfigureStockResp)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ConfigureStockResult) GetSuccess() *stock.ConfigureStockResp {
+	if !p.IsSetSuccess() {
+		return ConfigureStockResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ConfigureStockResult) SetSuccess(x interface{}) {
+	p.Success = x.(*stock.ConfigureStockResp)
+}
+
+func (p *ConfigureStockResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ConfigureStockResult) GetResult() interface{} {
+	return p.Success
+}
+
+func listStockHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(stock.ListStockReq)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(stock.StockService).ListStock(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ListStockArgs:
+		success, err := handler.(stock.StockService).ListStock(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ListStockResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newListStockArgs() interface{} {
+	return &ListStockArgs{}
+}
+
+func newListStockResult() interface{} {
+	return &ListStockResult{}
+}
+
+type ListStockArgs struct {
+	Req *stock.ListStockReq
+}
+
+func (p *ListStockArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ListStockArgs) Unmarshal(in []byte) error {
+	msg := new(stock.ListStockReq)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ListStockArgs_Req_DEFAULT *stock.ListStockReq
+
+func (p *ListStockArgs) GetReq() *stock.ListStockReq {
+	if !p.IsSetReq() {
+		return ListStockArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ListStockArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ListStockArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ListStockResult struct {
+	Success *stock.ListStockResp
+}
+
+var ListStockResult_Success_DEFAULT *stock.ListStockResp
+
+func (p *ListStockResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ListStockResult) Unmarshal(in []byte) error {
+	msg := new(stock.ListStockResp)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ListStockResult) GetSuccess() *stock.ListStockResp {
+	if !p.IsSetSuccess() {
+		return ListStockResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ListStockResult) SetSuccess(x interface{}) {
+	p.Success = x.(*stock.ListStockResp)
+}
+
+func (p *ListStockResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ListStockResult) GetResult() interface{} {
+	return p.Success
+}
+
+func reconcileHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	switch s := arg.(type) {
+	case *streaming.Args:
+		st := s.Stream
+		req := new(stock.ReconcileReq)
+		if err := st.RecvMsg(req); err != nil {
+			return err
+		}
+		resp, err := handler.(stock.StockService).Reconcile(ctx, req)
+		if err != nil {
+			return err
+		}
+		return st.SendMsg(resp)
+	case *ReconcileArgs:
+		success, err := handler.(stock.StockService).Reconcile(ctx, s.Req)
+		if err != nil {
+			return err
+		}
+		realResult := result.(*ReconcileResult)
+		realResult.Success = success
+		return nil
+	default:
+		return errInvalidMessageType
+	}
+}
+func newReconcileArgs() interface{} {
+	return &ReconcileArgs{}
+}
+
+func newReconcileResult() interface{} {
+	return &ReconcileResult{}
+}
+
+type ReconcileArgs struct {
+	Req *stock.ReconcileReq
+}
+
+func (p *ReconcileArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *ReconcileArgs) Unmarshal(in []byte) error {
+	msg := new(stock.ReconcileReq)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var ReconcileArgs_Req_DEFAULT *stock.ReconcileReq
+
+func (p *ReconcileArgs) GetReq() *stock.ReconcileReq {
+	if !p.IsSetReq() {
+		return ReconcileArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *ReconcileArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *ReconcileArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type ReconcileResult struct {
+	Success *stock.ReconcileResp
+}
+
+var ReconcileResult_Success_DEFAULT *stock.ReconcileResp
+
+func (p *ReconcileResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *ReconcileResult) Unmarshal(in []byte) error {
+	msg := new(stock.ReconcileResp)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *ReconcileResult) GetSuccess() *stock.ReconcileResp {
+	if !p.IsSetSuccess() {
+		return ReconcileResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *ReconcileResult) SetSuccess(x interface{}) {
+	p.Success = x.(*stock.ReconcileResp)
+}
+
+func (p *ReconcileResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *ReconcileResult) GetResult() interface{} {
 	return p.Success
 }
 
@@ -1532,6 +2004,46 @@ func (p *kClient) AdjustStock(ctx context.Context, Req *stock.AdjustStockReq) (r
 	_args.Req = Req
 	var _result AdjustStockResult
 	if err = p.c.Call(ctx, "AdjustStock", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) SetStock(ctx context.Context, Req *stock.SetStockReq) (r *stock.AdjustStockResp, err error) {
+	var _args SetStockArgs
+	_args.Req = Req
+	var _result SetStockResult
+	if err = p.c.Call(ctx, "SetStock", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) ConfigureStock(ctx context.Context, Req *stock.ConfigureStockReq) (r *stock.ConfigureStockResp, err error) {
+	var _args ConfigureStockArgs
+	_args.Req = Req
+	var _result ConfigureStockResult
+	if err = p.c.Call(ctx, "ConfigureStock", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) ListStock(ctx context.Context, Req *stock.ListStockReq) (r *stock.ListStockResp, err error) {
+	var _args ListStockArgs
+	_args.Req = Req
+	var _result ListStockResult
+	if err = p.c.Call(ctx, "ListStock", &_args, &_result); err != nil {
+		return
+	}
+	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) Reconcile(ctx context.Context, Req *stock.ReconcileReq) (r *stock.ReconcileResp, err error) {
+	var _args ReconcileArgs
+	_args.Req = Req
+	var _result ReconcileResult
+	if err = p.c.Call(ctx, "Reconcile", &_args, &_result); err != nil {
 		return
 	}
 	return _result.GetSuccess(), nil

@@ -25,7 +25,7 @@ import (
 
 const (
 	superuser = "kiteshop"
-	password  = "correct horse" //nolint:gosec // of servers that live as long as a test
+	password  = "correct horse" // of servers that live as long as a test
 )
 
 // Postgres is a server of its own.
@@ -95,7 +95,7 @@ func (p *Postgres) Database() string {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	defer conn.Close(context.Background())
+	defer func() { _ = conn.Close(context.Background()) }()
 	if _, err := conn.Exec(context.Background(), "CREATE DATABASE "+name); err != nil {
 		p.t.Fatal(err)
 	}
@@ -216,7 +216,7 @@ func (p *Postgres) command(name string, args ...string) *exec.Cmd {
 		}
 		p.t.Skipf("%s is missing: apt-get install postgresql", name)
 	}
-	cmd := exec.Command(found[len(found)-1], args...) //nolint:gosec,noctx // it ends with the test
+	cmd := exec.Command(found[len(found)-1], args...) //nolint:noctx // it ends with the test
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.credential(), Setpgid: true}

@@ -1,4 +1,4 @@
-// Package store keeps the items in SQLite.
+// Package store keeps the items in a database.
 package store
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/kiteshop/kiteshop/services/item/internal/domain"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations/*/*.sql
 var migrations embed.FS
 
 // Store implements domain.Store. Get is answered from memory for at most the
@@ -23,9 +23,9 @@ type Store struct {
 
 var _ domain.Store = (*Store)(nil)
 
-// Open opens or creates the file at path. maxAge bounds how old an answer of
-// Get may be, read by the clock now.
-func Open(ctx context.Context, path string, maxAge time.Duration, now func() time.Time) (*Store, error) {
+// Open opens or creates the database. maxAge bounds how old an answer of Get
+// may be, read by the clock now.
+func Open(ctx context.Context, cfg sqldb.Config, maxAge time.Duration, now func() time.Time) (*Store, error) {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return nil, err
@@ -34,7 +34,7 @@ func Open(ctx context.Context, path string, maxAge time.Duration, now func() tim
 	if err != nil {
 		return nil, err
 	}
-	db, err := sqldb.Open(ctx, path, files)
+	db, err := sqldb.Open(ctx, cfg, "item", files)
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 )
@@ -53,79 +52,6 @@ type Reservation struct {
 	UpdatedAt time.Time
 }
 
-// Reserve asks for a reservation.
-type Reserve struct {
-	// ID is that of the reservation that is to be made.
-	ID        string
-	Lines     []Line
-	TTL       time.Duration
-	Reference string
-	// Key names the command: the same key again has no second effect.
-	Key string
-}
-
-// Validate returns an InvalidArgument fault that lists everything that is wrong.
-func (r Reserve) Validate() error {
-	var wrong []fault.Field
-	add := func(field, reason string) { wrong = append(wrong, fault.Field{Field: field, Reason: reason}) }
-	if len(r.Lines) < 1 || len(r.Lines) > MaxLines {
-		add("lines", fmt.Sprintf("must be 1 to %d lines, not %d", MaxLines, len(r.Lines)))
-	}
-	seen := map[Line]int{}
-	for i, line := range r.Lines[:min(len(r.Lines), MaxLines)] {
-		field := func(name string) string { return fmt.Sprintf("lines[%d].%s", i, name) }
-		if line.ItemID < 1 {
-			add(field("item_id"), "must be a positive integer")
-		}
-		if line.Quantity < 1 || line.Quantity > MaxQuantity {
-			add(field("quantity"), fmt.Sprintf("must be 1 to %d", MaxQuantity))
-		}
-		if !isText(line.Location) {
-			add(field("location"), textRule)
-		}
-		place := Line{ItemID: line.ItemID, Location: line.Location}
-		if first, twice := seen[place]; twice {
-			add(field("item_id"), fmt.Sprintf("is the same as in lines[%d]; add their quantities", first))
-		} else {
-			seen[place] = i
-		}
-	}
-	if !validTTL(r.TTL) {
-		add("ttl_seconds", ttlRule)
-	}
-	if !isText(r.Reference) {
-		add("reference", textRule)
-	}
-	if !isText(r.Key) {
-		add("idempotency_key", textRule)
-	}
-	if len(wrong) > 0 {
-		return fault.InvalidFields(wrong...)
-	}
-	return nil
-}
-
-const (
-	textRule = "must be valid UTF-8 of at most 255 characters"
-	ttlRule  = "must be 1 to 86400"
-)
-
-func isText(text string) bool {
-	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= MaxText
-}
-
-func validTTL(ttl time.Duration) bool { return ttl >= MinTTL && ttl <= MaxTTL }
-
-// Fingerprint is what a command with the same key must have in common.
-func (r Reserve) Fingerprint() string {
-	var text strings.Builder
-	fmt.Fprintf(&text, "%s %q", r.TTL, r.Reference)
-	for _, line := range r.Lines {
-		fmt.Fprintf(&text, " %d×%d@%q", line.ItemID, line.Quantity, line.Location)
-	}
-	return text.String()
-}
-
 // Step is what moves a reservation on.
 type Step string
 
@@ -154,33 +80,6 @@ func (s Step) State() State {
 	}
 }
 
-// Change asks for a step of a reservation.
-type Change struct {
-	ID   string
-	Step Step
-	// TTL counts from now; Extend only.
-	TTL time.Duration
-	// Cutoff guards Expire: what was extended beyond it in the meantime stays.
-	Cutoff time.Time
-	Key    string
-}
-
-// Validate returns an InvalidArgument fault.
-func (c Change) Validate() error {
-	switch {
-	case c.ID == "" || !isText(c.ID):
-		return fault.Invalid("id", "must be the id of a reservation")
-	case c.Step == Extend && !validTTL(c.TTL):
-		return fault.Invalid("ttl_seconds", ttlRule)
-	case !isText(c.Key):
-		return fault.Invalid("idempotency_key", textRule)
-	}
-	return nil
-}
-
-// Fingerprint is what a command with the same key must have in common.
-func (c Change) Fingerprint() string { return fmt.Sprintf("%s %s", c.ID, c.TTL) }
-
 // Apply takes the step at now and returns whether anything changes. A commit
 // is good as long as the reservation is held, also when it should have expired:
 // a clock may go wrong, the units may not. A step that was taken already changes nothing.
@@ -203,17 +102,17 @@ func (r *Reservation) Apply(c Change, now time.Time) (changes bool, err error) {
 	return true, nil
 }
 
-// Hold gives the balance after quantity units were set aside. short is what is
-// available when that is too little for the policy.
-func (b Balance) Hold(quantity int64, policy Policy) (after Balance, short bool) {
+// Hold gives the balance after quantity units were set aside, or ok false when
+// too few are available for the rules.
+func (b Balance) Hold(quantity int64, rules Rules) (after Balance, ok bool) {
 	after = b
 	after.Available -= quantity
 	after.Held += quantity
 	after.Version++
-	if floor, ok := policy.Floor(); ok && after.Available < floor {
-		return b, true
+	if after.Available < rules.Floor() {
+		return b, false
 	}
-	return after, false
+	return after, true
 }
 
 // Step gives the balance after a reservation of quantity units took a step.

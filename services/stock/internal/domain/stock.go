@@ -2,10 +2,7 @@
 package domain
 
 import (
-	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 )
@@ -24,7 +21,7 @@ const (
 	MaxImportLines = 1_000
 )
 
-// MainLocation is where stock is unless another location is named.
+// MainLocation is where stock is unless a location is named or the item has a default.
 const MainLocation = "main"
 
 // Policy says what happens when more is asked for than is available.
@@ -34,13 +31,35 @@ type Policy string
 const (
 	// Deny refuses: available never falls below 0.
 	Deny Policy = "deny"
-	// Backorder sells all the same, without limit.
+	// Backorder sells all the same, to the limit if there is one.
 	Backorder Policy = "backorder"
 )
 
-// Floor is the least that available may be; ok is false when there is none.
-func (p Policy) Floor() (floor int64, ok bool) {
-	return 0, p != Backorder
+// Rules say how an item is sold.
+type Rules struct {
+	Policy Policy
+	// BackorderLimit is the most units that may be owed under Backorder at each
+	// location; nil: there is no limit.
+	BackorderLimit *int64
+	// DefaultLocation is that of lines and movements that name none.
+	DefaultLocation string
+	// LowStock is the level below which the item is low on stock, over all locations; nil: none.
+	LowStock *int64
+}
+
+// DefaultRules are those of an item for which nobody has set any.
+func DefaultRules() Rules { return Rules{Policy: Deny, DefaultLocation: MainLocation} }
+
+// Floor is the least that available may be.
+func (r Rules) Floor() int64 {
+	switch {
+	case r.Policy != Backorder:
+		return 0
+	case r.BackorderLimit != nil:
+		return -*r.BackorderLimit
+	default:
+		return -MaxOnHand
+	}
 }
 
 // Reason says why on_hand changed.
@@ -78,16 +97,16 @@ func (b Balance) Plus(other Balance) Balance {
 }
 
 // Move gives the balance after delta units came or, if negative, went, or
-// Conflict when it would have less available than the policy allows or more
+// Conflict when it would have less available than the rules allow or more
 // than MaxOnHand units on hand.
-func (b Balance) Move(delta int64, policy Policy) (Balance, error) {
+func (b Balance) Move(delta int64, rules Rules) (Balance, error) {
 	after := b
 	after.OnHand += delta
 	after.Available += delta
 	after.Version++
-	if floor, ok := policy.Floor(); ok && after.Available < floor {
+	if delta < 0 && after.Available < rules.Floor() {
 		return b, fault.New(fault.Conflict, "%d available, a change of %d would leave %d, and the policy %s allows no less than %d",
-			b.Available, delta, after.Available, policy, floor)
+			b.Available, delta, after.Available, rules.Policy, rules.Floor())
 	}
 	if after.OnHand > MaxOnHand || after.OnHand < -MaxOnHand {
 		return b, fault.New(fault.Conflict, "%d on hand, a change of %d would go beyond the limit of %d", b.OnHand, delta, int64(MaxOnHand))
@@ -103,9 +122,19 @@ type Location struct {
 
 // Stock is what there is of an item. An item that was never received has none.
 type Stock struct {
-	ItemID    int64
-	Policy    Policy
+	ItemID int64
+	Rules
 	Locations []Location
+}
+
+// At returns the stock at a location, or nil if there never was any.
+func (s *Stock) At(location string) *Location {
+	for i := range s.Locations {
+		if s.Locations[i].Name == location {
+			return &s.Locations[i]
+		}
+	}
+	return nil
 }
 
 // Total is the sum over the locations.
@@ -117,47 +146,6 @@ func (s Stock) Total() Balance {
 	return total
 }
 
-// Adjustment asks for a change of on_hand.
-type Adjustment struct {
-	ItemID    int64
-	Delta     int64
-	Reason    Reason
-	Reference string
-	Location  string
-	// Key names the command: the same key again has no second effect. "" protects nothing.
-	Key string
-}
-
-// Validate returns an InvalidArgument fault that lists everything that is wrong.
-func (a Adjustment) Validate() error {
-	var wrong []fault.Field
-	add := func(field, reason string) { wrong = append(wrong, fault.Field{Field: field, Reason: reason}) }
-	if a.ItemID < 1 {
-		add("item_id", "must be a positive integer")
-	}
-	if a.Delta == 0 || a.Delta > MaxQuantity || a.Delta < -MaxQuantity {
-		add("delta", "must be 1 to 1000000000, or -1 to -1000000000")
-	}
-	switch {
-	case !slices.Contains([]Reason{Received, Returned, Damaged, Counted, Sold}, a.Reason):
-		add("reason", "must be received, returned, damaged, counted or sold")
-	case a.Delta < 0 && (a.Reason == Received || a.Reason == Returned):
-		add("delta", "must be positive when units are "+string(a.Reason))
-	case a.Delta > 0 && (a.Reason == Damaged || a.Reason == Sold):
-		add("delta", "must be negative when units are "+string(a.Reason))
-	}
-	for field, text := range map[string]string{"reference": a.Reference, "location": a.Location, "idempotency_key": a.Key} {
-		if !utf8.ValidString(text) || utf8.RuneCountInString(text) > MaxText {
-			add(field, "must be valid UTF-8 of at most 255 characters")
-		}
-	}
-	if len(wrong) > 0 {
-		slices.SortFunc(wrong, func(a, b fault.Field) int { return strings.Compare(a.Field, b.Field) })
-		return fault.InvalidFields(wrong...)
-	}
-	return nil
-}
-
 // Movement is one line of the ledger.
 type Movement struct {
 	ID        int64
@@ -166,38 +154,7 @@ type Movement struct {
 	Delta     int64
 	Reason    Reason
 	Reference string
+	// Actor is who caused it, as the caller said.
+	Actor     string
 	CreatedAt time.Time
-}
-
-// ImportLine is the first stock of an item as a product file has it.
-type ImportLine struct {
-	ItemID int64
-	// Key is import/<handle>/<option values>.
-	Key      string
-	Quantity int64
-	Policy   Policy
-}
-
-// Validate returns an InvalidArgument fault.
-func (l ImportLine) Validate() error {
-	switch {
-	case l.ItemID < 1:
-		return fault.Invalid("item_id", "must be a positive integer")
-	case l.Key == "" || !utf8.ValidString(l.Key):
-		return fault.Invalid("key", "must be import/<handle>/<option values>")
-	case l.Quantity < 0 || l.Quantity > MaxQuantity:
-		return fault.Invalid("quantity", "must be 0 to %d, not %d", MaxQuantity, l.Quantity)
-	case l.Policy != Deny && l.Policy != Backorder:
-		return fault.Invalid("policy", "must be deny or backorder")
-	}
-	return nil
-}
-
-// ImportResult is what became of a line.
-type ImportResult struct {
-	Changed bool
-	// Earlier is the quantity of an import before, when it was another and still holds.
-	Earlier *int64
-	// Problem says why the line was refused; nil when it was not.
-	Problem *fault.Error
 }

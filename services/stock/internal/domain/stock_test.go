@@ -28,7 +28,7 @@ func TestAMoveKeepsTheEquationTheFloorAndTheLimit(t *testing.T) {
 		{"beyond the most that may be owed", -MaxOnHand, 0, -1, Backorder, -MaxOnHand, true},
 	} {
 		before := Balance{OnHand: c.available + c.held, Available: c.available, Held: c.held, Version: 7}
-		after, err := before.Move(c.delta, c.policy)
+		after, err := before.Move(c.delta, Rules{Policy: c.policy})
 		want := Balance{OnHand: c.want + c.held, Available: c.want, Held: c.held, Version: 8}
 		if c.refused {
 			want = before

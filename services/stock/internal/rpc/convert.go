@@ -8,7 +8,10 @@ import (
 )
 
 func toStock(s domain.Stock) *stock.Stock {
-	out := &stock.Stock{ItemId: s.ItemID, Balance: toBalance(s.Total()), Policy: stock.Policy_POLICY_DENY}
+	out := &stock.Stock{
+		ItemId: s.ItemID, Balance: toBalance(s.Total()), Policy: stock.Policy_POLICY_DENY,
+		BackorderLimit: s.BackorderLimit, DefaultLocation: s.DefaultLocation, LowStockThreshold: s.LowStock,
+	}
 	if s.Policy == domain.Backorder {
 		out.Policy = stock.Policy_POLICY_BACKORDER
 	}
@@ -25,7 +28,7 @@ func toBalance(b domain.Balance) *stock.Balance {
 func toMovement(m domain.Movement) *stock.Movement {
 	return &stock.Movement{
 		Id: m.ID, ItemId: m.ItemID, Location: m.Location, Delta: m.Delta, Reason: toReason(m.Reason),
-		Reference: m.Reference, CreatedAt: m.CreatedAt.UnixMilli(),
+		Reference: m.Reference, CreatedAt: m.CreatedAt.UnixMilli(), Actor: m.Actor,
 	}
 }
 
@@ -74,6 +77,26 @@ func fromPolicy(p stock.Policy) domain.Policy {
 	default:
 		return ""
 	}
+}
+
+func toStocks(stocks []domain.Stock) []*stock.Stock {
+	out := make([]*stock.Stock, len(stocks))
+	for i, one := range stocks {
+		out[i] = toStock(one)
+	}
+	return out
+}
+
+// toAdjusted answers what changes on_hand.
+func toAdjusted(answer domain.Answer, err error) (*stock.AdjustStockResp, error) {
+	if err != nil {
+		return nil, err
+	}
+	resp := &stock.AdjustStockResp{Stock: toStock(*answer.Stock)}
+	if answer.Movement != nil {
+		resp.Movement = toMovement(*answer.Movement)
+	}
+	return resp, nil
 }
 
 func toImportResult(r domain.ImportResult) *stock.ImportStockResult {

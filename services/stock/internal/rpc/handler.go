@@ -33,23 +33,64 @@ func (h *Handler) BatchGetStock(ctx context.Context, req *stock.BatchGetStockReq
 	if err != nil {
 		return nil, err
 	}
-	resp := &stock.BatchGetStockResp{Stocks: make([]*stock.Stock, len(stocks))}
-	for i, one := range stocks {
-		resp.Stocks[i] = toStock(one)
-	}
-	return resp, nil
+	return &stock.BatchGetStockResp{Stocks: toStocks(stocks)}, nil
 }
 
 // AdjustStock implements stock.StockService.
 func (h *Handler) AdjustStock(ctx context.Context, req *stock.AdjustStockReq) (*stock.AdjustStockResp, error) {
-	movement, after, err := h.Inventory.Adjust(ctx, domain.Adjustment{
-		ItemID: req.GetItemId(), Delta: req.GetDelta(), Reason: fromReason(req.GetReason()),
-		Reference: req.GetReference(), Location: req.GetLocation(), Key: req.GetIdempotencyKey(),
-	})
+	return toAdjusted(h.Inventory.Adjust(ctx, domain.Adjustment{
+		ItemID: req.GetItemId(), Delta: req.GetDelta(), Reason: fromReason(req.GetReason()), Reference: req.GetReference(),
+		Location: req.GetLocation(), Actor: req.GetActor(), Key: req.GetIdempotencyKey(),
+	}))
+}
+
+// SetStock implements stock.StockService.
+func (h *Handler) SetStock(ctx context.Context, req *stock.SetStockReq) (*stock.AdjustStockResp, error) {
+	return toAdjusted(h.Inventory.Set(ctx, domain.SetStock{
+		ItemID: req.GetItemId(), OnHand: req.GetOnHand(), Version: req.GetVersion(), Reference: req.GetReference(),
+		Location: req.GetLocation(), Actor: req.GetActor(), Key: req.GetIdempotencyKey(),
+	}))
+}
+
+// ConfigureStock implements stock.StockService.
+func (h *Handler) ConfigureStock(ctx context.Context, req *stock.ConfigureStockReq) (*stock.ConfigureStockResp, error) {
+	rules := domain.Configure{
+		ItemID: req.GetItemId(), DefaultLocation: req.DefaultLocation,
+		BackorderLimit: req.BackorderLimit, LowStock: req.LowStockThreshold, Key: req.GetIdempotencyKey(),
+	}
+	if req.Policy != nil {
+		policy := fromPolicy(req.GetPolicy())
+		rules.Policy = &policy
+	}
+	answer, err := h.Inventory.Configure(ctx, rules)
 	if err != nil {
 		return nil, err
 	}
-	return &stock.AdjustStockResp{Movement: toMovement(movement), Stock: toStock(after)}, nil
+	return &stock.ConfigureStockResp{Stock: toStock(*answer.Stock)}, nil
+}
+
+// ListStock implements stock.StockService.
+func (h *Handler) ListStock(ctx context.Context, req *stock.ListStockReq) (*stock.ListStockResp, error) {
+	stocks, next, err := h.Inventory.List(ctx, req.GetBelowThreshold(), int(req.GetLimit()), req.GetCursor())
+	if err != nil {
+		return nil, err
+	}
+	return &stock.ListStockResp{Stocks: toStocks(stocks), NextCursor: next}, nil
+}
+
+// Reconcile implements stock.StockService.
+func (h *Handler) Reconcile(ctx context.Context, _ *stock.ReconcileReq) (*stock.ReconcileResp, error) {
+	result, err := h.Inventory.Reconcile(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp := &stock.ReconcileResp{Balances: result.Balances, Low: result.Low}
+	for _, drift := range result.Drifts {
+		resp.Drifts = append(resp.Drifts, &stock.Drift{
+			ItemId: drift.ItemID, Location: drift.Location, Field: drift.Field, Recorded: drift.Recorded, Counted: drift.Counted,
+		})
+	}
+	return resp, nil
 }
 
 // ListMovements implements stock.StockService.
@@ -69,9 +110,9 @@ func (h *Handler) ListMovements(ctx context.Context, req *stock.ListMovementsReq
 func (h *Handler) ImportStock(ctx context.Context, req *stock.ImportStockReq) (*stock.ImportStockResp, error) {
 	lines := make([]domain.ImportLine, len(req.GetLines()))
 	for i, line := range req.GetLines() {
-		lines[i] = domain.ImportLine{ItemID: line.GetItemId(), Key: line.GetKey(), Quantity: line.GetQuantity(), Policy: fromPolicy(line.GetPolicy())}
+		lines[i] = domain.ImportLine{ItemID: line.GetItemId(), Key: line.GetKey(), Quantity: line.GetQuantity(), Policy: fromPolicy(line.GetPolicy()), Set: req.GetSetStock()}
 	}
-	results, err := h.Inventory.Import(ctx, lines, req.GetSetStock())
+	results, err := h.Inventory.Import(ctx, lines)
 	if err != nil {
 		return nil, err
 	}
@@ -95,17 +136,17 @@ func (h *Handler) Reserve(ctx context.Context, req *stock.ReserveReq) (*stock.Re
 
 // CommitReservation implements stock.StockService.
 func (h *Handler) CommitReservation(ctx context.Context, req *stock.ChangeReservationReq) (*stock.ReservationResp, error) {
-	return answer(h.Inventory.Change(ctx, domain.Change{Step: domain.Commit, ID: req.GetId(), Key: req.GetIdempotencyKey()}))
+	return answer(h.Inventory.Change(ctx, domain.Change{Step: domain.Commit, ID: req.GetId(), Actor: req.GetActor(), Key: req.GetIdempotencyKey()}))
 }
 
 // FulfilReservation implements stock.StockService.
 func (h *Handler) FulfilReservation(ctx context.Context, req *stock.ChangeReservationReq) (*stock.ReservationResp, error) {
-	return answer(h.Inventory.Change(ctx, domain.Change{Step: domain.Fulfil, ID: req.GetId(), Key: req.GetIdempotencyKey()}))
+	return answer(h.Inventory.Change(ctx, domain.Change{Step: domain.Fulfil, ID: req.GetId(), Actor: req.GetActor(), Key: req.GetIdempotencyKey()}))
 }
 
 // ReleaseReservation implements stock.StockService.
 func (h *Handler) ReleaseReservation(ctx context.Context, req *stock.ChangeReservationReq) (*stock.ReservationResp, error) {
-	return answer(h.Inventory.Change(ctx, domain.Change{Step: domain.Release, ID: req.GetId(), Key: req.GetIdempotencyKey()}))
+	return answer(h.Inventory.Change(ctx, domain.Change{Step: domain.Release, ID: req.GetId(), Actor: req.GetActor(), Key: req.GetIdempotencyKey()}))
 }
 
 // ExtendReservation implements stock.StockService.

@@ -2,8 +2,6 @@ package store
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -19,7 +17,8 @@ type model struct {
 	onHand, held, committed map[place]int64
 	policy                  map[int64]domain.Policy
 	reservations            []*domain.Reservation
-	now                     time.Time
+	clock                   *clock
+	items                   []int64
 }
 
 type place struct {
@@ -45,7 +44,7 @@ func (m *model) reserve(r domain.Reserve) fault.Code {
 	}
 	m.reservations = append(m.reservations, &domain.Reservation{
 		ID: r.ID, State: domain.Held, Lines: r.Lines, Reference: r.Reference,
-		ExpiresAt: m.now.Add(r.TTL), CreatedAt: m.now, UpdatedAt: m.now,
+		ExpiresAt: m.clock.Now().Add(r.TTL), CreatedAt: m.clock.Now(), UpdatedAt: m.clock.Now(),
 	})
 	return ""
 }
@@ -60,9 +59,9 @@ func (m *model) step(r *domain.Reservation, step domain.Step, ttl time.Duration)
 	if r.State != wanted[step] {
 		return fault.WrongState
 	}
-	r.UpdatedAt = m.now
+	r.UpdatedAt = m.clock.Now()
 	if step == domain.Extend {
-		r.ExpiresAt = m.now.Add(ttl)
+		r.ExpiresAt = m.clock.Now().Add(ttl)
 		return ""
 	}
 	m.leave(r, reached[step])
@@ -88,94 +87,119 @@ func (m *model) leave(r *domain.Reservation, to domain.State) {
 		default: // they are available again
 		}
 	}
-	r.State, r.UpdatedAt = to, m.now
+	r.State, r.UpdatedAt = to, m.clock.Now()
 }
 
 func TestTheStoreDoesWhatTheModelDoes(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		store, err := Open(t.Context(), filepath.Join(tempDir(t), "stock.db"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() {
-			if err := store.Close(); err != nil {
-				t.Error(err)
-			}
-		}()
-		m := &model{
-			onHand: map[place]int64{}, held: map[place]int64{}, committed: map[place]int64{}, policy: map[int64]domain.Policy{},
-			now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
-		}
-		items := rapid.Int64Range(1, 3)
-		locations := rapid.SampledFrom([]string{"main", "shelf"})
-		quantities := rapid.Int64Range(1, 9)
-		want := func(what string, err error, code fault.Code) {
-			if fault.CodeOf(err) != code {
-				t.Fatalf("%s: %v, want %q", what, err, code)
-			}
-		}
-		t.Repeat(map[string]func(*rapid.T){
-			"receive": func(t *rapid.T) {
-				p, n := place{items.Draw(t, "item"), locations.Draw(t, "location")}, quantities.Draw(t, "units")
-				_, err := store.Adjust(t.Context(), domain.Adjustment{ItemID: p.item, Location: p.location, Delta: n, Reason: domain.Received}, m.now)
-				m.onHand[p] += n
-				want("receive", err, "")
-			},
-			"damage": func(t *rapid.T) {
-				p, n := place{items.Draw(t, "item"), locations.Draw(t, "location")}, quantities.Draw(t, "units")
-				code := fault.Conflict
-				if m.allows(p, n) {
-					code = ""
-					m.onHand[p] -= n
-				}
-				_, err := store.Adjust(t.Context(), domain.Adjustment{ItemID: p.item, Location: p.location, Delta: -n, Reason: domain.Damaged}, m.now)
-				want("damage", err, code)
-			},
-			"reserve": func(t *rapid.T) {
-				r := domain.Reserve{ID: fmt.Sprintf("%036d", len(m.reservations)), TTL: time.Duration(quantities.Draw(t, "ttl")) * time.Minute}
-				for range rapid.IntRange(1, 3).Draw(t, "lines") {
-					line := domain.Line{ItemID: items.Draw(t, "item"), Location: locations.Draw(t, "location"), Quantity: quantities.Draw(t, "units")}
-					if !slices.ContainsFunc(r.Lines, func(l domain.Line) bool { return l.ItemID == line.ItemID && l.Location == line.Location }) {
-						r.Lines = append(r.Lines, line)
-					}
-				}
-				code := m.reserve(r)
-				_, err := store.Reserve(t.Context(), r, m.now)
-				want("reserve", err, code)
-			},
-			"step": func(t *rapid.T) {
-				if len(m.reservations) == 0 {
-					t.Skip()
-				}
-				r := rapid.SampledFrom(m.reservations).Draw(t, "reservation")
-				step := rapid.SampledFrom([]domain.Step{domain.Commit, domain.Fulfil, domain.Release, domain.Extend}).Draw(t, "step")
-				code := m.step(r, step, time.Minute)
-				_, err := store.Change(t.Context(), domain.Change{ID: r.ID, Step: step, TTL: time.Minute}, m.now)
-				want(string(step), err, code)
-			},
-			"time passes": func(t *rapid.T) {
-				m.now = m.now.Add(time.Duration(quantities.Draw(t, "minutes")) * time.Minute)
-				due := 0
-				for _, r := range m.reservations {
-					if r.State == domain.Held && !r.ExpiresAt.After(m.now) {
-						m.leave(r, domain.Expired)
-						due++
-					}
-				}
-				expired, err := store.Expire(t.Context(), 100, m.now)
-				if err != nil || expired != due {
-					t.Fatalf("%d expired, %v; want %d", expired, err, due)
-				}
-			},
-			"": func(t *rapid.T) { m.compare(t, store) },
+	onEachEngine(t, func(t *testing.T, db database) {
+		now := newClock()
+		store := db.open(t, Options{Now: now.Now})
+		first := int64(1)
+		rapid.Check(t, func(t *rapid.T) {
+			first += 10 // each check has items of its own
+			checkAgainstModel(t, store, &model{
+				onHand: map[place]int64{}, held: map[place]int64{}, committed: map[place]int64{}, policy: map[int64]domain.Policy{},
+				clock: now, items: []int64{first, first + 1, first + 2},
+			})
 		})
+		wantSound(t, store)
+	})
+}
+
+func checkAgainstModel(t *rapid.T, store *Store, m *model) {
+	books := inventory(store)
+	items := rapid.SampledFrom(m.items)
+	locations := rapid.SampledFrom([]string{"main", "shelf"})
+	quantities := rapid.Int64Range(1, 9)
+	want := func(what string, err error, code fault.Code) {
+		if fault.CodeOf(err) != code {
+			t.Fatalf("%s: %v, want %q", what, err, code)
+		}
+	}
+	t.Repeat(map[string]func(*rapid.T){
+		"receive": func(t *rapid.T) {
+			p, n := place{items.Draw(t, "item"), locations.Draw(t, "location")}, quantities.Draw(t, "units")
+			_, err := books.Adjust(t.Context(), domain.Adjustment{ItemID: p.item, Location: p.location, Delta: n, Reason: domain.Received})
+			m.onHand[p] += n
+			want("receive", err, "")
+		},
+		"damage": func(t *rapid.T) {
+			p, n := place{items.Draw(t, "item"), locations.Draw(t, "location")}, quantities.Draw(t, "units")
+			code := fault.Conflict
+			if m.allows(p, n) {
+				code = ""
+				m.onHand[p] -= n
+			}
+			_, err := books.Adjust(t.Context(), domain.Adjustment{ItemID: p.item, Location: p.location, Delta: -n, Reason: domain.Damaged})
+			want("damage", err, code)
+		},
+		"count": func(t *rapid.T) {
+			p, n := place{items.Draw(t, "item"), locations.Draw(t, "location")}, quantities.Draw(t, "units")
+			stocks, err := store.Stock(t.Context(), []int64{p.item})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var version int64
+			if at := stocks[0].At(p.location); at != nil {
+				version = at.Version
+			}
+			if rapid.Bool().Draw(t, "from an older version") {
+				_, err := books.Set(t.Context(), domain.SetStock{ItemID: p.item, Location: p.location, OnHand: n, Version: version + 1})
+				want("count", err, fault.VersionMismatch)
+				return
+			}
+			code := fault.Conflict
+			if less := m.onHand[p] - n; less <= 0 || m.allows(p, less) {
+				code = ""
+				m.onHand[p] = n
+			}
+			_, err = books.Set(t.Context(), domain.SetStock{ItemID: p.item, Location: p.location, OnHand: n, Version: version})
+			want("count", err, code)
+		},
+		"reserve": func(t *rapid.T) {
+			r := domain.Reserve{TTL: time.Duration(quantities.Draw(t, "ttl")) * time.Minute}
+			for range rapid.IntRange(1, 3).Draw(t, "lines") {
+				line := domain.Line{ItemID: items.Draw(t, "item"), Location: locations.Draw(t, "location"), Quantity: quantities.Draw(t, "units")}
+				if !slices.ContainsFunc(r.Lines, func(l domain.Line) bool { return l.ItemID == line.ItemID && l.Location == line.Location }) {
+					r.Lines = append(r.Lines, line)
+				}
+			}
+			code := m.reserve(r)
+			made, err := books.Reserve(t.Context(), r)
+			want("reserve", err, code)
+			if code == "" {
+				m.reservations[len(m.reservations)-1].ID = made.ID
+			}
+		},
+		"step": func(t *rapid.T) {
+			if len(m.reservations) == 0 {
+				t.Skip()
+			}
+			r := rapid.SampledFrom(m.reservations).Draw(t, "reservation")
+			step := rapid.SampledFrom([]domain.Step{domain.Commit, domain.Fulfil, domain.Release, domain.Extend}).Draw(t, "step")
+			code := m.step(r, step, time.Minute)
+			_, err := books.Change(t.Context(), domain.Change{ID: r.ID, Step: step, TTL: time.Minute})
+			want(string(step), err, code)
+		},
+		"time passes": func(t *rapid.T) {
+			m.clock.pass(time.Duration(quantities.Draw(t, "minutes")) * time.Minute)
+			for _, r := range m.reservations {
+				if r.State == domain.Held && !r.ExpiresAt.After(m.clock.Now()) {
+					m.leave(r, domain.Expired)
+				}
+			}
+			if err := books.Expire(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"": func(t *rapid.T) { m.compare(t, store) },
 	})
 }
 
 // compare demands that the store is where the model is.
 func (m *model) compare(t *rapid.T, store *Store) {
-	stocks, err := store.Stock(t.Context(), []int64{1, 2, 3})
+	stocks, err := store.Stock(t.Context(), m.items)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +211,7 @@ func (m *model) compare(t *rapid.T, store *Store) {
 			}
 		}
 	}
-	for _, item := range []int64{1, 2, 3} {
+	for _, item := range m.items {
 		ledger, _, err := store.Movements(t.Context(), item, 1000, "")
 		if err != nil {
 			t.Fatal(err)
@@ -208,15 +232,4 @@ func (m *model) compare(t *rapid.T, store *Store) {
 			t.Fatalf("reservation %+v, %v; want %+v", got, err, *want)
 		}
 	}
-}
-
-// tempDir is a directory that goes with the check.
-func tempDir(t *rapid.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "stock")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return dir
 }

@@ -1,10 +1,10 @@
-// Package store keeps the stock and its ledger in SQLite.
+// Package store keeps the stock and its ledger in a database: SQLite for one
+// process, PostgreSQL for several.
 package store
 
 import (
 	"context"
 	"embed"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"time"
@@ -14,115 +14,100 @@ import (
 	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
 )
 
-//go:embed migrations/*.sql
+//go:embed migrations/*/*.sql
 var migrations embed.FS
 
 // Store implements domain.Store.
 type Store struct {
-	db *sqldb.DB
+	db      *sqldb.DB
+	lane    *lane
+	now     func() time.Time
+	release func() // what the engine holds besides db
 }
 
 var _ domain.Store = (*Store)(nil)
 
-// Open opens or creates the file at path.
-func Open(ctx context.Context, path string) (*Store, error) {
+// Options are what a store may be told.
+type Options struct {
+	// Now is the clock. Nil: that of PostgreSQL, which all replicas share, or of the machine with SQLite.
+	Now func() time.Time
+	// Batch is called with the number of commands that are about to share a commit.
+	Batch func(commands int)
+}
+
+// Open opens or creates the database.
+func Open(ctx context.Context, cfg sqldb.Config, options Options) (*Store, error) {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return nil, err
 	}
-	db, err := sqldb.Open(ctx, path, files)
+	db, err := sqldb.Open(ctx, cfg, "stock", files)
 	if err != nil {
 		return nil, err
 	}
-	return &Store{db: db}, nil
+	if options.Batch == nil {
+		options.Batch = func(int) {}
+	}
+	s := &Store{db: db, now: options.Now, release: func() {}}
+	if db.Postgres() == nil {
+		if s.now == nil {
+			s.now = time.Now
+		}
+		s.lane = newLane((&sqlite{db: db, now: s.now}).apply, options.Batch)
+		return s, nil
+	}
+	engine, err := newPostgres(ctx, db, options.Now)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	s.release = engine.pool.Close
+	s.lane = newLane(engine.apply, options.Batch)
+	return s, nil
 }
 
 // Ping tells whether the store answers.
 func (s *Store) Ping(ctx context.Context) error { return s.db.Ping(ctx) }
 
-// Close gives the file free.
-func (s *Store) Close() error { return s.db.Close() }
+// Close waits for the commands that are under way and gives the database free.
+func (s *Store) Close() error {
+	s.lane.close()
+	s.release()
+	return s.db.Close()
+}
+
+// Do implements domain.Store.
+func (s *Store) Do(ctx context.Context, commands ...domain.Command) ([]domain.Outcome, error) {
+	if len(commands) == 0 {
+		return nil, nil
+	}
+	return s.lane.do(ctx, commands)
+}
 
 // Empty tells whether the store has never held any stock.
 func (s *Store) Empty(ctx context.Context) (empty bool, err error) {
-	err = sqldb.QueryRow(ctx, s.db.Read(), `SELECT NOT EXISTS (SELECT 1 FROM items)`).Scan(&empty)
-	return empty, err
+	err = sqldb.QueryRow(ctx, s.db.Read(), `SELECT NOT EXISTS (SELECT 1 FROM movements)`).Scan(&empty)
+	return empty, explain(err)
 }
 
-// Stock implements domain.Store.
-func (s *Store) Stock(ctx context.Context, ids []int64) (stocks []domain.Stock, err error) {
-	list, err := json.Marshal(ids)
-	if err != nil {
-		return nil, err
+// clock reads the time that the reservations go by, in milliseconds.
+func (s *Store) clock(ctx context.Context) (millis int64, err error) {
+	if s.now != nil {
+		return s.now().UnixMilli(), nil
 	}
-	rows, err := s.db.Read().Query(ctx, `
-		SELECT wanted.key, items.policy, stock.location, stock.on_hand, stock.available, stock.held, stock.committed, stock.version
-		FROM json_each(?) wanted
-		JOIN items ON items.item_id = wanted.value
-		JOIN stock ON stock.item_id = items.item_id
-		ORDER BY wanted.key, stock.location`, string(list))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-
-	stocks = make([]domain.Stock, len(ids))
-	for i, id := range ids {
-		stocks[i] = domain.Stock{ItemID: id, Policy: domain.Deny}
-	}
-	for rows.Next() {
-		var (
-			at       int
-			policy   domain.Policy
-			location domain.Location
-		)
-		if err := rows.Scan(&at, &policy, &location.Name, &location.OnHand, &location.Available, &location.Held, &location.Committed, &location.Version); err != nil {
-			return nil, err
-		}
-		stocks[at].Policy = policy
-		stocks[at].Locations = append(stocks[at].Locations, location)
-	}
-	return stocks, rows.Err()
+	err = sqldb.QueryRow(ctx, s.db.Read(), `SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint`).Scan(&millis)
+	return millis, explain(err)
 }
 
-// Movements implements domain.Store.
-func (s *Store) Movements(ctx context.Context, itemID int64, limit int, cursor string) (movements []domain.Movement, next string, err error) {
-	const newest = 1<<63 - 1
-	scope := "movements"
-	place := []int64{itemID, newest}
-	if cursor != "" {
-		if place, err = sqldb.DecodeCursor(scope, cursor, 2); err == nil && place[0] != itemID {
-			err = sqldb.ErrCursor
-		}
-		if err != nil {
-			return nil, "", fault.Invalid("cursor", "%v", err)
-		}
+// explain gives callers the words for what the database could not do.
+func explain(err error) error {
+	switch err = sqldb.Explain(err); {
+	case err == nil:
+		return nil
+	case errors.Is(err, sqldb.ErrOutcomeUnknown):
+		return fault.New(fault.OutcomeUnknown, "the answer of the database was lost; repeat the call with the same key").Because(err)
+	case errors.Is(err, sqldb.ErrUnavailable):
+		return fault.New(fault.Unavailable, "the database is not available; try again").Because(err)
+	default:
+		return err
 	}
-	movements, err = findMovements(ctx, s.db.Read(), `WHERE item_id = ? AND id < ? ORDER BY id DESC LIMIT ?`, itemID, place[1], limit+1)
-	if err != nil || len(movements) <= limit {
-		return movements, "", err
-	}
-	movements = movements[:limit]
-	return movements, sqldb.EncodeCursor(scope, itemID, movements[limit-1].ID), nil
-}
-
-// findMovements selects movements with the rest of a query: WHERE, ORDER BY.
-func findMovements(ctx context.Context, q sqldb.Querier, rest string, args ...any) (movements []domain.Movement, err error) {
-	rows, err := q.Query(ctx, `SELECT id, item_id, location, delta, reason, reference, created_at FROM movements `+rest, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	for rows.Next() {
-		var (
-			m       domain.Movement
-			created int64
-		)
-		if err := rows.Scan(&m.ID, &m.ItemID, &m.Location, &m.Delta, &m.Reason, &m.Reference, &created); err != nil {
-			return nil, err
-		}
-		m.CreatedAt = time.UnixMilli(created).UTC()
-		movements = append(movements, m)
-	}
-	return movements, rows.Err()
 }

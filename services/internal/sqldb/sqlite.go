@@ -1,0 +1,151 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/gofrs/flock"
+	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+// readers is how many reads may run at the same time beside the one writer.
+const readers = 4
+
+// sqlite is one file.
+type sqlite struct {
+	lock  *flock.Flock
+	pools []*sql.DB
+	tx    *Tx // of the one connection that writes
+}
+
+func openSQLite(ctx context.Context, path string, migrations fs.FS) (*DB, error) {
+	lock, err := lockFile(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &sqlite{lock: lock}
+	read, err := s.connect(ctx, path, migrations)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), s.close())
+	}
+	return newDB(s, read), nil
+}
+
+// lockFile makes this process the only one that has path open, and writes its
+// number into the lock file so that others can say who it is.
+func lockFile(path string) (*flock.Flock, error) {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("the data directory %s cannot be made (give another with -data): %w", dir, err)
+	}
+	lock := flock.New(path + ".lock")
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("the data directory %s cannot be written (give another with -data): %w", dir, err)
+	}
+	if !locked {
+		holder, _ := os.ReadFile(lock.Path())
+		return nil, fmt.Errorf("%s is in use by process %s; stop it or give another directory with -data", path, strings.TrimSpace(string(holder)))
+	}
+	if err := os.WriteFile(lock.Path(), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("the data directory %s cannot be written (give another with -data): %w", dir, err), lock.Close())
+	}
+	return lock, nil
+}
+
+func (s *sqlite) connect(ctx context.Context, path string, migrations fs.FS) (*Reader, error) {
+	writer, err := s.open(dsn(path, "_txlock=immediate"), 1)
+	if err != nil {
+		return nil, err
+	}
+	if err := migrateSQLite(ctx, writer, migrations); err != nil {
+		return nil, err
+	}
+	conn, err := writer.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.tx = &Tx{&parsed{on: conn}}
+	reader, err := s.open(dsn(path, "_pragma=query_only(1)"), readers)
+	if err != nil {
+		return nil, err
+	}
+	onTx := func(tx *sql.Tx) runner { return &parsed{on: tx} }
+	return &Reader{pool: reader, runner: &parsed{on: reader}, onTx: onTx}, reader.PingContext(ctx)
+}
+
+func (s *sqlite) open(source string, connections int) (*sql.DB, error) {
+	pool, err := sql.Open("sqlite", source)
+	if err != nil {
+		return nil, err
+	}
+	pool.SetMaxOpenConns(connections)
+	pool.SetMaxIdleConns(connections)
+	s.pools = append(s.pools, pool)
+	return pool, nil
+}
+
+// dsn sets what SQLite keeps per connection: WAL with a sync at every commit.
+func dsn(path, more string) string {
+	file := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
+	file.RawQuery = "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&" + more
+	return file.String()
+}
+
+func migrateSQLite(ctx context.Context, db *sql.DB, migrations fs.FS) error {
+	provider, err := goose.NewProvider(goose.DialectSQLite3, db, migrations)
+	if err != nil {
+		return err
+	}
+	current, known, err := provider.GetVersions(ctx)
+	if err != nil {
+		return err
+	}
+	if current > known {
+		return fmt.Errorf("its schema has version %d and this program knows %d at most: run the newer program that made it", current, known)
+	}
+	_, err = provider.Up(ctx)
+	return err
+}
+
+// update begins, works and commits, or rolls back, also when do panics.
+func (s *sqlite) update(ctx context.Context, do func(ctx context.Context, tx *Tx) error) (err error) {
+	ctx = context.WithoutCancel(ctx)
+	if err := s.tx.Exec(ctx, `BEGIN IMMEDIATE`); err != nil {
+		return err
+	}
+	committed := false
+	defer func() {
+		if committed {
+			return
+		}
+		if undo := s.tx.Exec(ctx, `ROLLBACK`); undo != nil {
+			err = errors.Join(err, fmt.Errorf("rollback: %w", undo))
+		}
+	}()
+	if err := do(ctx, s.tx); err != nil {
+		return err
+	}
+	if err := s.tx.Exec(ctx, `COMMIT`); err != nil {
+		return err
+	}
+	committed = true
+	return nil
+}
+
+func (s *sqlite) close() error {
+	var problems []error
+	for _, pool := range s.pools {
+		problems = append(problems, pool.Close())
+	}
+	return errors.Join(append(problems, s.lock.Close())...)
+}

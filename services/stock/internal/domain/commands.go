@@ -1,0 +1,553 @@
+package domain
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/kiteshop/kiteshop/services/internal/fault"
+)
+
+// Adjustment asks for a change of on_hand.
+type Adjustment struct {
+	ItemID    int64
+	Delta     int64
+	Reason    Reason
+	Reference string
+	// Location may be empty for the item's default.
+	Location string
+	Actor    string
+	Key      string
+}
+
+// Validate implements Command.
+func (a Adjustment) Validate() error {
+	p := problems{}
+	p.item(a.ItemID)
+	if a.Delta == 0 || a.Delta > MaxQuantity || a.Delta < -MaxQuantity {
+		p.add("delta", "must be 1 to %d, or -1 to -%d", MaxQuantity, MaxQuantity)
+	}
+	switch {
+	case !slices.Contains([]Reason{Received, Returned, Damaged, Counted, Sold}, a.Reason):
+		p.add("reason", "must be received, returned, damaged, counted or sold")
+	case a.Delta < 0 && (a.Reason == Received || a.Reason == Returned):
+		p.add("delta", "must be positive when units are %s", a.Reason)
+	case a.Delta > 0 && (a.Reason == Damaged || a.Reason == Sold):
+		p.add("delta", "must be negative when units are %s", a.Reason)
+	}
+	p.text(map[string]string{"reference": a.Reference, "location": a.Location, "actor": a.Actor})
+	p.key(a.Key)
+	return p.fault()
+}
+
+// Concern implements Command.
+func (a Adjustment) Concern() Concern {
+	return Concern{
+		Items: []int64{a.ItemID}, Receives: true, Key: CommandKey{"adjust", a.Key},
+		Fingerprint: fmt.Sprintf("%d %+d %s %q %q", a.ItemID, a.Delta, a.Reason, a.Reference, a.Location),
+	}
+}
+
+func (a Adjustment) do(b *Books) (Answer, error) {
+	movement, err := b.move(Movement{
+		ItemID: a.ItemID, Location: a.Location, Delta: a.Delta, Reason: a.Reason, Reference: a.Reference, Actor: a.Actor,
+	})
+	if err != nil {
+		return Answer{}, err
+	}
+	return Answer{Movement: movement, Stock: b.snapshot(a.ItemID)}, nil
+}
+
+// SetStock makes on_hand a number, if nobody has changed the stock meanwhile.
+type SetStock struct {
+	ItemID int64
+	OnHand int64
+	// Version is that of the location as the caller knows it; 0: there never was any stock.
+	Version   int64
+	Reference string
+	// Location may be empty for the item's default.
+	Location string
+	Actor    string
+	Key      string
+}
+
+// Validate implements Command.
+func (s SetStock) Validate() error {
+	p := problems{}
+	p.item(s.ItemID)
+	if s.OnHand < 0 || s.OnHand > MaxQuantity {
+		p.add("on_hand", "must be 0 to %d", MaxQuantity)
+	}
+	if s.Version < 0 {
+		p.add("version", "must be that of the location, or 0 where there never was any stock")
+	}
+	p.text(map[string]string{"reference": s.Reference, "location": s.Location, "actor": s.Actor})
+	p.key(s.Key)
+	return p.fault()
+}
+
+// Concern implements Command.
+func (s SetStock) Concern() Concern {
+	return Concern{
+		Items: []int64{s.ItemID}, Receives: true, Key: CommandKey{"set", s.Key},
+		Fingerprint: fmt.Sprintf("%d %d %d %q %q", s.ItemID, s.OnHand, s.Version, s.Reference, s.Location),
+	}
+}
+
+func (s SetStock) do(b *Books) (Answer, error) {
+	stock := b.stock(s.ItemID)
+	location := s.Location
+	if location == "" {
+		location = stock.DefaultLocation
+	}
+	var before Balance
+	if at := stock.At(location); at != nil {
+		before = at.Balance
+	}
+	if before.Version != s.Version {
+		return Answer{}, fault.New(fault.VersionMismatch, "the stock of item %d at %s has version %d, not %d: read it again",
+			s.ItemID, location, before.Version, s.Version)
+	}
+	if before.OnHand == s.OnHand {
+		return Answer{Stock: b.snapshot(s.ItemID)}, nil
+	}
+	movement, err := b.move(Movement{
+		ItemID: s.ItemID, Location: location, Delta: s.OnHand - before.OnHand, Reason: Counted, Reference: s.Reference, Actor: s.Actor,
+	})
+	if err != nil {
+		return Answer{}, err
+	}
+	return Answer{Movement: movement, Stock: b.snapshot(s.ItemID)}, nil
+}
+
+// Configure sets rules of an item; what is nil stays.
+type Configure struct {
+	ItemID          int64
+	Policy          *Policy
+	DefaultLocation *string
+	// BackorderLimit and LowStock are removed by a negative number.
+	BackorderLimit *int64
+	LowStock       *int64
+	Key            string
+}
+
+// Validate implements Command.
+func (c Configure) Validate() error {
+	p := problems{}
+	p.item(c.ItemID)
+	if c.Policy != nil && *c.Policy != Deny && *c.Policy != Backorder {
+		p.add("policy", "must be deny or backorder")
+	}
+	for field, limit := range map[string]*int64{"backorder_limit": c.BackorderLimit, "low_stock_threshold": c.LowStock} {
+		if limit != nil && *limit > MaxQuantity {
+			p.add(field, "must be 0 to %d, or null", MaxQuantity)
+		}
+	}
+	if c.DefaultLocation != nil {
+		if *c.DefaultLocation == "" {
+			p.add("default_location", "must not be empty")
+		}
+		p.text(map[string]string{"default_location": *c.DefaultLocation})
+	}
+	p.key(c.Key)
+	return p.fault()
+}
+
+// Concern implements Command.
+func (c Configure) Concern() Concern {
+	show := func(n *int64) string {
+		if n == nil {
+			return "-"
+		}
+		return fmt.Sprint(*n)
+	}
+	fingerprint := fmt.Sprintf("%d %s %s", c.ItemID, show(c.BackorderLimit), show(c.LowStock))
+	if c.Policy != nil {
+		fingerprint += " policy " + string(*c.Policy)
+	}
+	if c.DefaultLocation != nil {
+		fingerprint += " default " + *c.DefaultLocation
+	}
+	return Concern{Items: []int64{c.ItemID}, Receives: true, Key: CommandKey{"configure", c.Key}, Fingerprint: fingerprint}
+}
+
+func (c Configure) do(b *Books) (Answer, error) {
+	rules := b.stock(c.ItemID).Rules
+	if c.Policy != nil {
+		rules.Policy = *c.Policy
+	}
+	if c.DefaultLocation != nil {
+		rules.DefaultLocation = *c.DefaultLocation
+	}
+	if c.BackorderLimit != nil {
+		rules.BackorderLimit = unlessNegative(c.BackorderLimit)
+	}
+	if c.LowStock != nil {
+		rules.LowStock = unlessNegative(c.LowStock)
+	}
+	if err := b.setRules(c.ItemID, rules); err != nil {
+		return Answer{}, err
+	}
+	b.open(c.ItemID, "") // so that it can be sold there
+	return Answer{Stock: b.snapshot(c.ItemID)}, nil
+}
+
+func unlessNegative(n *int64) *int64 {
+	if *n < 0 {
+		return nil
+	}
+	return n
+}
+
+// setRules returns Conflict, and changes nothing, when a location has less
+// available than the rules allow.
+func (b *Books) setRules(itemID int64, rules Rules) error {
+	stock := b.stock(itemID)
+	for _, at := range stock.Locations {
+		if at.Available < rules.Floor() {
+			return fault.New(fault.Conflict, "%d available at %s, and the policy %s allows no less than %d", at.Available, at.Name, rules.Policy, rules.Floor())
+		}
+	}
+	if rules.Floor() != stock.Floor() {
+		for i := range stock.Locations {
+			at := &stock.Locations[i]
+			balance := at.Balance
+			balance.Version++
+			b.set(itemID, at, balance)
+		}
+	}
+	stock.Rules = rules
+	b.Stocks[itemID] = stock
+	b.Rules[itemID] = true
+	return nil
+}
+
+// ImportLine is the first stock of an item as a product file has it. The same
+// again changes nothing.
+type ImportLine struct {
+	ItemID int64
+	// Key is import/<handle>/<option values>.
+	Key      string
+	Quantity int64
+	Policy   Policy
+	// Set makes on_hand what the line says, also when the key came before.
+	Set bool
+}
+
+// ImportResult is what became of a line.
+type ImportResult struct {
+	Changed bool
+	// Earlier is the quantity of an import before, when it was another and still holds.
+	Earlier *int64
+	// Problem says why the line was refused; nil when it was not.
+	Problem *fault.Error
+}
+
+// Validate implements Command.
+func (l ImportLine) Validate() error {
+	switch {
+	case l.ItemID < 1:
+		return fault.Invalid("item_id", "must be a positive integer")
+	case l.Key == "" || !utf8.ValidString(l.Key):
+		return fault.Invalid("key", "must be import/<handle>/<option values>")
+	case l.Quantity < 0 || l.Quantity > MaxQuantity:
+		return fault.Invalid("quantity", "must be 0 to %d, not %d", MaxQuantity, l.Quantity)
+	case l.Policy != Deny && l.Policy != Backorder:
+		return fault.Invalid("policy", "must be deny or backorder")
+	}
+	return nil
+}
+
+// Concern implements Command.
+func (l ImportLine) Concern() Concern {
+	return Concern{Items: []int64{l.ItemID}, Receives: true, ImportKey: l.Key}
+}
+
+func (l ImportLine) do(b *Books) (Answer, error) {
+	known, before := b.Imported[l.Key]
+	first := !before || known.ItemID != l.ItemID // a new item may have the variant of one that was deleted
+	result := ImportResult{}
+	rules := b.stock(l.ItemID).Rules
+	policyChanges := rules.Policy != l.Policy
+	rules.Policy = l.Policy
+
+	stock := b.stock(l.ItemID)
+	var onHand int64
+	if at := stock.At(MainLocation); at != nil {
+		onHand = at.OnHand
+	}
+	movement := Movement{
+		ItemID: l.ItemID, Location: MainLocation, Reason: Received, Delta: l.Quantity, Reference: "import", Actor: "import",
+	}
+	switch {
+	case first:
+	case l.Set:
+		movement.Reason, movement.Delta = Counted, l.Quantity-onHand
+	case known.Quantity != l.Quantity:
+		result.Earlier, movement.Delta = &known.Quantity, 0
+	default:
+		movement.Delta = 0
+	}
+	if err := b.checkImport(movement, stock, rules); err != nil {
+		return Answer{}, err
+	}
+	if policyChanges {
+		if err := b.setRules(l.ItemID, rules); err != nil {
+			return Answer{}, err
+		}
+		result.Changed = true
+	}
+	b.open(l.ItemID, MainLocation)
+	if movement.Delta != 0 {
+		if _, err := b.move(movement); err != nil {
+			return Answer{}, err
+		}
+		result.Changed = true
+	}
+	if first || l.Set {
+		b.Imported[l.Key] = Imported{l.ItemID, l.Quantity}
+		b.Imports = append(b.Imports, l.Key)
+	}
+	return Answer{Import: &result}, nil
+}
+
+// checkImport tries the movement of a line under its rules, before anything is changed.
+func (b *Books) checkImport(m Movement, stock *Stock, rules Rules) error {
+	var before Balance
+	if at := stock.At(m.Location); at != nil {
+		before = at.Balance
+	}
+	if m.Delta == 0 {
+		return nil
+	}
+	_, err := before.Move(m.Delta, rules)
+	return err
+}
+
+// Reserve asks for a reservation.
+type Reserve struct {
+	// ID is that of the reservation that is to be made.
+	ID string
+	// Lines may leave out the location for the item's default.
+	Lines     []Line
+	TTL       time.Duration
+	Reference string
+	Key       string
+}
+
+// Validate implements Command.
+func (r Reserve) Validate() error {
+	p := problems{}
+	if len(r.Lines) < 1 || len(r.Lines) > MaxLines {
+		p.add("lines", "must be 1 to %d lines, not %d", MaxLines, len(r.Lines))
+	}
+	seen := map[Place]int{}
+	for i, line := range r.Lines[:min(len(r.Lines), MaxLines)] {
+		field := func(name string) string { return fmt.Sprintf("lines[%d].%s", i, name) }
+		if line.ItemID < 1 {
+			p.add(field("item_id"), "must be a positive integer")
+		}
+		if line.Quantity < 1 || line.Quantity > MaxQuantity {
+			p.add(field("quantity"), "must be 1 to %d", MaxQuantity)
+		}
+		p.text(map[string]string{field("location"): line.Location})
+		place := Place{line.ItemID, line.Location}
+		if first, twice := seen[place]; twice {
+			p.add(field("item_id"), "is the same as in lines[%d]; add their quantities", first)
+		} else {
+			seen[place] = i
+		}
+	}
+	if !validTTL(r.TTL) {
+		p.add("ttl_seconds", ttlRule)
+	}
+	p.text(map[string]string{"reference": r.Reference})
+	p.key(r.Key)
+	return p.fault()
+}
+
+// Concern implements Command.
+func (r Reserve) Concern() Concern {
+	var print strings.Builder
+	fmt.Fprintf(&print, "%d %q", r.TTL.Milliseconds(), r.Reference)
+	items := make([]int64, len(r.Lines))
+	for i, line := range r.Lines {
+		items[i] = line.ItemID
+		fmt.Fprintf(&print, " %d×%d@%q", line.ItemID, line.Quantity, line.Location)
+	}
+	return Concern{Items: items, Key: CommandKey{OpReserve, r.Key}, Fingerprint: print.String()}
+}
+
+func (r Reserve) do(b *Books) (Answer, error) {
+	lines, after, short := make([]Line, len(r.Lines)), make([]Balance, len(r.Lines)), []Shortage(nil)
+	for i, line := range r.Lines {
+		stock := b.stock(line.ItemID)
+		if line.Location == "" {
+			line.Location = stock.DefaultLocation
+		}
+		if first := slices.IndexFunc(lines[:i], func(l Line) bool { return l.ItemID == line.ItemID && l.Location == line.Location }); first >= 0 {
+			return Answer{}, fault.Invalid(fmt.Sprintf("lines[%d].location", i), "is %s, the item's default, as in lines[%d]; add their quantities", line.Location, first)
+		}
+		lines[i] = line
+		var available int64
+		ok := false
+		if at := stock.At(line.Location); at != nil { // where there never was any stock, none can be owed
+			available = at.Available
+			after[i], ok = at.Hold(line.Quantity, stock.Rules)
+		}
+		if !ok {
+			short = append(short, Shortage{ItemID: line.ItemID, Location: line.Location, Asked: line.Quantity, Available: available})
+		}
+	}
+	if len(short) > 0 {
+		return Answer{}, SoldOut(short)
+	}
+	for i, line := range lines {
+		b.set(line.ItemID, b.Stocks[line.ItemID].At(line.Location), after[i])
+	}
+	made := &Reservation{
+		ID: r.ID, State: Held, Lines: lines, Reference: r.Reference, ExpiresAt: b.Now.Add(r.TTL), CreatedAt: b.Now, UpdatedAt: b.Now,
+	}
+	b.Reservations[r.ID] = made
+	b.Made = append(b.Made, Made{Reservation: made, Key: r.Key, Fingerprint: r.Concern().Fingerprint, TTL: r.TTL})
+	answer := *made
+	return Answer{Reservation: &answer}, nil
+}
+
+// Change asks for a step of a reservation.
+type Change struct {
+	ID   string
+	Step Step
+	// TTL counts from now; Extend only.
+	TTL time.Duration
+	// Cutoff guards Expire: what was extended beyond it in the meantime stays.
+	Cutoff time.Time
+	Actor  string
+	Key    string
+}
+
+// Validate implements Command.
+func (c Change) Validate() error {
+	p := problems{}
+	if c.ID == "" {
+		p.add("id", "must be the id of a reservation")
+	}
+	if c.Step == Extend && !validTTL(c.TTL) {
+		p.add("ttl_seconds", ttlRule)
+	}
+	p.text(map[string]string{"actor": c.Actor})
+	p.key(c.Key)
+	return p.fault()
+}
+
+// Concern implements Command.
+func (c Change) Concern() Concern {
+	return Concern{
+		Reservation: c.ID, Fulfils: c.Step == Fulfil, Key: CommandKey{string(c.Step), c.Key}, Fingerprint: fmt.Sprintf("%s %s", c.ID, c.TTL),
+	}
+}
+
+func (c Change) do(b *Books) (Answer, error) {
+	r := b.Reservations[c.ID]
+	if r == nil {
+		return Answer{}, noReservation(c.ID)
+	}
+	changes, err := r.Apply(c, b.Now)
+	if err != nil {
+		return Answer{}, err
+	}
+	if changes {
+		b.Stepped[r.ID] = r
+		if c.Step != Extend {
+			b.step(c, r)
+		}
+	}
+	answer := *r
+	return Answer{Reservation: &answer}, nil
+}
+
+// step moves the units of a reservation, and writes those that leave the house to the ledger.
+func (b *Books) step(c Change, r *Reservation) {
+	for _, line := range r.Lines {
+		at := b.Stocks[line.ItemID].At(line.Location)
+		b.set(line.ItemID, at, at.Balance.Step(c.Step, line.Quantity))
+		if c.Step == Fulfil {
+			sold := b.record(Movement{
+				ItemID: line.ItemID, Location: line.Location, Delta: -line.Quantity, Reason: Sold, Reference: r.ID, Actor: c.Actor,
+			})
+			b.Fulfilled[sold] = r.ID
+		}
+	}
+}
+
+// problems collects what is wrong with a command, by field.
+type problems map[string]string
+
+func (p problems) add(field, format string, args ...any) {
+	if _, ok := p[field]; !ok {
+		p[field] = fmt.Sprintf(format, args...)
+	}
+}
+
+func (p problems) item(id int64) {
+	if id < 1 {
+		p.add("item_id", "must be a positive integer")
+	}
+}
+
+func (p problems) text(fields map[string]string) {
+	for field, text := range fields {
+		if !isText(text) {
+			p.add(field, textRule)
+		}
+	}
+}
+
+func (p problems) key(key string) {
+	if len(key) > MaxText || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
+		p.add("idempotency_key", "must be 1 to %d printable ASCII characters", MaxText)
+	}
+}
+
+func (p problems) fault() error {
+	if len(p) == 0 {
+		return nil
+	}
+	wrong := make([]fault.Field, 0, len(p))
+	for _, field := range slices.Sorted(maps.Keys(p)) {
+		wrong = append(wrong, fault.Field{Field: field, Reason: p[field]})
+	}
+	return fault.InvalidFields(wrong...)
+}
+
+func noReservation(id string) error {
+	return fault.New(fault.NotFound, "there is no reservation %q", id)
+}
+
+// isID tells whether text has the form of a UUID in lower case.
+func isID(text string) bool {
+	const form = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"
+	if len(text) != len(form) {
+		return false
+	}
+	for i := range form {
+		if form[i] == '-' && text[i] != '-' || form[i] == 'x' && !strings.ContainsRune("0123456789abcdef", rune(text[i])) {
+			return false
+		}
+	}
+	return true
+}
+
+const (
+	textRule = "must be valid UTF-8 of at most 255 characters"
+	ttlRule  = "must be 1 to 86400"
+)
+
+func isText(text string) bool {
+	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= MaxText && !strings.Contains(text, "\x00")
+}
+
+func validTTL(ttl time.Duration) bool { return ttl >= MinTTL && ttl <= MaxTTL }

@@ -1,0 +1,292 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
+)
+
+// needs are what commands concern together, each once and in order.
+type needs struct {
+	items        []int64
+	newItems     []int64 // may come into being
+	reservations []string
+	reserveKeys  []string
+	commands     []string
+	imports      []string
+	fulfilled    []string // ids of reservations whose lines become movements
+	movements    int      // besides those, at the most
+}
+
+func needsOf(commands []domain.Command) needs {
+	items, newItems := map[int64]bool{}, map[int64]bool{}
+	reservations, fulfilled, reserveKeys := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	done, imports := map[string]bool{}, map[string]bool{}
+	n := needs{}
+	for _, command := range commands {
+		c := command.Concern()
+		for _, id := range c.Items {
+			items[id] = true
+			if c.Receives {
+				newItems[id] = true
+			}
+		}
+		if c.Receives {
+			n.movements++
+		}
+		add(reservations, c.Reservation)
+		if c.Fulfils {
+			add(fulfilled, c.Reservation)
+		}
+		add(imports, c.ImportKey)
+		switch {
+		case c.Key.Key == "":
+		case c.Key.Operation == domain.OpReserve:
+			reserveKeys[c.Key.Key] = true
+		default:
+			done[rowKey(c.Key)] = true
+		}
+	}
+	n.items, n.newItems = slices.Sorted(maps.Keys(items)), slices.Sorted(maps.Keys(newItems))
+	n.reservations, n.reserveKeys = slices.Sorted(maps.Keys(reservations)), slices.Sorted(maps.Keys(reserveKeys))
+	n.fulfilled = slices.Sorted(maps.Keys(fulfilled))
+	n.commands, n.imports = slices.Sorted(maps.Keys(done)), slices.Sorted(maps.Keys(imports))
+	return n
+}
+
+func add(set map[string]bool, member string) {
+	if member != "" {
+		set[member] = true
+	}
+}
+
+// rowKey is a command's key in the table commands. No operation has a space in its name.
+func rowKey(key domain.CommandKey) string { return key.Operation + " " + key.Key }
+
+// run runs commands on books in order.
+func run(books *domain.Books, commands []domain.Command) []domain.Outcome {
+	outcomes := make([]domain.Outcome, len(commands))
+	for i, command := range commands {
+		outcomes[i].Answer, outcomes[i].Err = books.Do(command)
+	}
+	return outcomes
+}
+
+// rows are those of database/sql and of pgx.
+type rows interface {
+	Next() bool
+	Scan(dest ...any) error
+	Err() error
+}
+
+// The columns that the functions below read, for both engines.
+const (
+	itemColumns        = `item_id, policy, backorder_limit, default_location, low_stock`
+	stockColumns       = `item_id, location, on_hand, available, held, committed, version`
+	reservationColumns = `id, state, reference, expires_at, created_at, updated_at`
+	lineColumns        = `reservation_id, item_id, quantity, location`
+	movementColumns    = `id, item_id, location, delta, reason, reference, actor, created_at`
+)
+
+func scanItem(r rows) (*domain.Stock, error) {
+	s := &domain.Stock{}
+	return s, r.Scan(&s.ItemID, &s.Policy, &s.BackorderLimit, &s.DefaultLocation, &s.LowStock)
+}
+
+func scanBalance(r rows) (itemID int64, at domain.Location, err error) {
+	err = r.Scan(&itemID, &at.Name, &at.OnHand, &at.Available, &at.Held, &at.Committed, &at.Version)
+	return itemID, at, err
+}
+
+// scanReservation reads reservationColumns, and then more.
+func scanReservation(r rows, more ...any) (*domain.Reservation, error) {
+	var expires, created, updated int64
+	made := &domain.Reservation{}
+	err := r.Scan(append([]any{&made.ID, &made.State, &made.Reference, &expires, &created, &updated}, more...)...)
+	made.ExpiresAt, made.CreatedAt, made.UpdatedAt = inTime(expires), inTime(created), inTime(updated)
+	return made, err
+}
+
+func scanMovement(r rows) (domain.Movement, error) {
+	var (
+		m       domain.Movement
+		created int64
+	)
+	err := r.Scan(&m.ID, &m.ItemID, &m.Location, &m.Delta, &m.Reason, &m.Reference, &m.Actor, &created)
+	m.CreatedAt = inTime(created)
+	return m, err
+}
+
+func inTime(millis int64) time.Time { return time.UnixMilli(millis).UTC() }
+
+// each calls read for every row.
+func each(r rows, read func() error) error {
+	for r.Next() {
+		if err := read(); err != nil {
+			return err
+		}
+	}
+	return r.Err()
+}
+
+// loader fills books with rows, in this order: items, balances, reservations
+// (with the command that made them), lines, commands, imports.
+type loader struct {
+	books *domain.Books
+	made  map[string]domain.Made // by id of the reservation
+}
+
+func newLoader(now time.Time) *loader {
+	return &loader{domain.NewBooks(now), map[string]domain.Made{}}
+}
+
+func (l *loader) items(r rows) error {
+	return each(r, func() error {
+		stock, err := scanItem(r)
+		l.books.Stocks[stock.ItemID] = stock
+		return err
+	})
+}
+
+func (l *loader) balances(r rows) error {
+	return each(r, func() error {
+		itemID, at, err := scanBalance(r)
+		if stock := l.books.Stocks[itemID]; stock != nil {
+			stock.Locations = append(stock.Locations, at)
+		}
+		return err
+	})
+}
+
+// reservations reads reservationColumns, key, fingerprint, ttl.
+func (l *loader) reservations(r rows) error {
+	return each(r, func() error {
+		var (
+			m   domain.Made
+			key *string
+			ttl int64
+			err error
+		)
+		m.Reservation, err = scanReservation(r, &key, &m.Fingerprint, &ttl)
+		if err != nil {
+			return err
+		}
+		if key != nil {
+			m.Key = *key
+		}
+		m.TTL = time.Duration(ttl) * time.Millisecond
+		l.made[m.ID] = m
+		l.books.Reservations[m.ID] = m.Reservation
+		return nil
+	})
+}
+
+// lines reads the lines of the reservations, in the order of the lines.
+func (l *loader) lines(r rows) error {
+	return each(r, func() error {
+		var (
+			id   string
+			line domain.Line
+		)
+		if err := r.Scan(&id, &line.ItemID, &line.Quantity, &line.Location); err != nil {
+			return err
+		}
+		if m, ok := l.made[id]; ok { // else it was committed between the two statements
+			m.Lines = append(m.Lines, line)
+		}
+		return nil
+	})
+}
+
+// commands reads command, fingerprint, answer.
+func (l *loader) commands(r rows) error {
+	return each(r, func() error {
+		var (
+			command, answer string
+			done            domain.Done
+		)
+		if err := r.Scan(&command, &done.Fingerprint, &answer); err != nil {
+			return err
+		}
+		if err := json.Unmarshal([]byte(answer), &done.Answer); err != nil {
+			return fmt.Errorf("the answer of %q: %w", command, err)
+		}
+		for i := range command {
+			if command[i] == ' ' {
+				l.books.Done[domain.CommandKey{Operation: command[:i], Key: command[i+1:]}] = done
+				return nil
+			}
+		}
+		return fmt.Errorf("the command %q has no key", command)
+	})
+}
+
+// imports reads key, item_id, quantity.
+func (l *loader) imports(r rows) error {
+	return each(r, func() error {
+		var (
+			key string
+			was domain.Imported
+		)
+		err := r.Scan(&key, &was.ItemID, &was.Quantity)
+		l.books.Imported[key] = was
+		return err
+	})
+}
+
+// done gives the books, when all rows are there.
+func (l *loader) done() *domain.Books {
+	for _, m := range l.made {
+		locked := func(line domain.Line) bool { return l.books.Stocks[line.ItemID] != nil }
+		if slices.ContainsFunc(m.Lines, func(line domain.Line) bool { return !locked(line) }) {
+			delete(l.books.Reservations, m.ID) // it came after the locks: for this batch it does not exist
+		}
+		if m.Key == "" {
+			continue
+		}
+		as := *m.Reservation // as it was made, whatever has become of it
+		as.State, as.UpdatedAt, as.ExpiresAt = domain.Held, as.CreatedAt, as.CreatedAt.Add(m.TTL)
+		l.books.Done[domain.CommandKey{Operation: domain.OpReserve, Key: m.Key}] = domain.Done{Fingerprint: m.Fingerprint, Answer: domain.Answer{Reservation: &as}}
+	}
+	return l.books
+}
+
+// answers are the commands that books remember, as they are kept.
+func answers(books *domain.Books) (texts []string, err error) {
+	for _, key := range books.Remember {
+		text, problem := json.Marshal(books.Done[key].Answer)
+		err = errors.Join(err, problem)
+		texts = append(texts, string(text))
+	}
+	return texts, err
+}
+
+// balancesOf gives the balances that changed, those that are new apart, in order.
+func balancesOf(books *domain.Books) (created, changed []domain.Place) {
+	for place, isNew := range books.Balances {
+		if isNew {
+			created = append(created, place)
+		} else {
+			changed = append(changed, place)
+		}
+	}
+	slices.SortFunc(created, comparePlaces)
+	slices.SortFunc(changed, comparePlaces)
+	return created, changed
+}
+
+func comparePlaces(a, b domain.Place) int {
+	switch {
+	case a.ItemID != b.ItemID && a.ItemID < b.ItemID, a.ItemID == b.ItemID && a.Location < b.Location:
+		return -1
+	case a == b:
+		return 0
+	default:
+		return 1
+	}
+}

@@ -1,0 +1,152 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"github.com/kiteshop/kiteshop/services/internal/fault"
+	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
+)
+
+const (
+	// maxBatch is how many commands share a commit. A commit waits for the disk;
+	// what has come meanwhile goes into the next one together.
+	maxBatch = 512
+	// maxQueue is how many calls may wait. More are refused: they would be
+	// answered after their callers have given up.
+	maxQueue = 8192
+)
+
+// lane runs the commands of many callers in batches, one batch after the
+// other. It never waits for more: a lone caller's batch is its own call.
+type lane struct {
+	// apply runs commands in one transaction. Its error concerns all of them.
+	apply func(ctx context.Context, commands []domain.Command) ([]domain.Outcome, error)
+	calls chan *call
+	ended chan struct{}
+	stop  chan struct{}
+	sizes func(commands int)
+}
+
+// call is what one caller wants done.
+type call struct {
+	commands []domain.Command
+	state    atomic.Int32
+	done     chan struct{} // closed when outcomes or err is set
+	outcomes []domain.Outcome
+	err      error
+}
+
+// The states of a call. Who changes it from waiting has it.
+const (
+	waiting int32 = iota
+	taken
+	givenUp
+)
+
+func newLane(apply func(context.Context, []domain.Command) ([]domain.Outcome, error), sizes func(int)) *lane {
+	l := &lane{
+		apply: apply, calls: make(chan *call, maxQueue), ended: make(chan struct{}), stop: make(chan struct{}), sizes: sizes,
+	}
+	go l.run()
+	return l
+}
+
+// do runs commands with those of others. When ctx ends while they wait they are
+// never run; when it ends later it is unknown what became of them.
+func (l *lane) do(ctx context.Context, commands []domain.Command) ([]domain.Outcome, error) {
+	c := &call{commands: commands, done: make(chan struct{})}
+	select {
+	case <-l.stop:
+		return nil, errClosed()
+	case l.calls <- c:
+	default:
+		return nil, fault.New(fault.Overloaded, "%d calls wait already; try again later", maxQueue)
+	}
+	select {
+	case <-c.done:
+		return c.outcomes, c.err
+	case <-ctx.Done():
+		if c.state.CompareAndSwap(waiting, givenUp) {
+			return nil, fault.New(fault.Unavailable, "the time was over before the command's turn came").Because(ctx.Err())
+		}
+		return nil, fault.New(fault.OutcomeUnknown, "the time was over before the command's answer came").Because(ctx.Err())
+	case <-l.ended:
+		select {
+		case <-c.done: // its answer came with the end
+			return c.outcomes, c.err
+		default:
+			return nil, errClosed()
+		}
+	}
+}
+
+func errClosed() error { return fault.New(fault.Unavailable, "the service is stopping") }
+
+// close waits for the batch that is under way.
+func (l *lane) close() {
+	close(l.stop)
+	<-l.ended
+}
+
+func (l *lane) run() {
+	defer close(l.ended)
+	for {
+		select {
+		case <-l.stop:
+			return
+		case first := <-l.calls:
+			if batch := l.gather(first); len(batch) > 0 {
+				l.settle(batch)
+			}
+		}
+	}
+}
+
+// gather takes what waits, up to maxBatch commands, and drops what was given up.
+func (l *lane) gather(next *call) (batch []*call) {
+	commands := 0
+	for {
+		if next.state.CompareAndSwap(waiting, taken) {
+			batch, commands = append(batch, next), commands+len(next.commands)
+		}
+		if commands >= maxBatch {
+			return batch
+		}
+		select {
+		case next = <-l.calls:
+		default:
+			return batch
+		}
+	}
+}
+
+// settle runs a batch and answers its callers. When the batch fails its halves
+// are tried, so that a command that cannot be run fails alone.
+func (l *lane) settle(batch []*call) {
+	var commands []domain.Command
+	for _, c := range batch {
+		commands = append(commands, c.commands...)
+	}
+	l.sizes(len(commands))
+	outcomes, err := l.apply(context.Background(), commands) // callers may go, the batch stays
+	if err != nil && len(batch) > 1 && !isOutage(err) {
+		half := len(batch) / 2
+		l.settle(batch[:half])
+		l.settle(batch[half:])
+		return
+	}
+	for _, c := range batch {
+		if c.err = err; err == nil {
+			c.outcomes, outcomes = outcomes[:len(c.commands):len(c.commands)], outcomes[len(c.commands):]
+		}
+		close(c.done)
+	}
+}
+
+// isOutage tells whether an error concerns the database and not what it was asked for.
+func isOutage(err error) bool {
+	known, ok := errors.AsType[*fault.Error](err)
+	return ok && (known.Code == fault.Unavailable || known.Code == fault.OutcomeUnknown)
+}

@@ -1,0 +1,190 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kiteshop/kiteshop/services/internal/sqldb"
+	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
+)
+
+// errNothing undoes a transaction that has nothing to write.
+var errNothing = errors.New("nothing to write")
+
+// sqlite runs batches on a SQLite file, whose one writer it is.
+type sqlite struct {
+	db  *sqldb.DB
+	now func() time.Time
+}
+
+func (s *sqlite) apply(ctx context.Context, commands []domain.Command) (outcomes []domain.Outcome, err error) {
+	err = s.db.Update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+		books, err := loadSQLite(ctx, tx, needsOf(commands), s.now())
+		if err != nil {
+			return err
+		}
+		outcomes = run(books, commands)
+		if !books.Changed() {
+			return errNothing
+		}
+		return writeSQLite(ctx, tx, books)
+	})
+	if errors.Is(err, errNothing) {
+		err = nil
+	}
+	return outcomes, explain(err)
+}
+
+// loadSQLite reads what commands need. The transaction is the only one that writes.
+func loadSQLite(ctx context.Context, tx *sqldb.Tx, n needs, now time.Time) (*domain.Books, error) {
+	l := newLoader(now)
+	read := func(fill func(rows) error, query string, list any) error {
+		text, err := json.Marshal(list)
+		if err != nil || string(text) == "null" {
+			return err
+		}
+		found, err := tx.Query(ctx, query, string(text))
+		if err != nil {
+			return err
+		}
+		return errors.Join(fill(found), found.Close())
+	}
+	const made = `SELECT ` + reservationColumns + `, key, fingerprint, ttl FROM reservations WHERE `
+	err := errors.Join(
+		read(l.reservations, made+`id IN (SELECT value FROM json_each(?))`, n.reservations),
+		read(l.reservations, made+`key IN (SELECT value FROM json_each(?))`, n.reserveKeys),
+		read(l.lines, `SELECT `+lineColumns+` FROM reservation_lines
+			WHERE reservation_id IN (SELECT value FROM json_each(?)) ORDER BY reservation_id, line`, slices.Collect(maps.Keys(l.made))),
+	)
+	if err != nil {
+		return nil, err
+	}
+	items := n.items
+	for _, m := range l.made {
+		for _, line := range m.Lines {
+			items = append(items, line.ItemID)
+		}
+	}
+	err = errors.Join(
+		read(l.items, `SELECT `+itemColumns+` FROM items WHERE item_id IN (SELECT value FROM json_each(?))`, items),
+		read(l.balances, `SELECT `+stockColumns+` FROM stock WHERE item_id IN (SELECT value FROM json_each(?)) ORDER BY item_id, location`, items),
+		read(l.commands, `SELECT command, fingerprint, answer FROM commands WHERE command IN (SELECT value FROM json_each(?))`, n.commands),
+		read(l.imports, `SELECT key, item_id, quantity FROM imports WHERE key IN (SELECT value FROM json_each(?))`, n.imports),
+	)
+	if err != nil {
+		return nil, err
+	}
+	books := l.done()
+	movements := n.movements
+	for _, id := range n.fulfilled {
+		if m, ok := l.made[id]; ok {
+			movements += len(m.Lines)
+		}
+	}
+	if movements > 0 {
+		var last int64
+		err := sqldb.QueryRow(ctx, tx, `SELECT seq FROM sqlite_sequence WHERE name = 'movements'`).Scan(&last)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return nil, err
+		}
+		for i := range movements {
+			books.MovementIDs = append(books.MovementIDs, last+1+int64(i))
+		}
+	}
+	return books, nil
+}
+
+func writeSQLite(ctx context.Context, tx *sqldb.Tx, books *domain.Books) error {
+	items := &insert{into: `items (` + itemColumns + `)`, columns: 5, otherwise: ` ON CONFLICT DO UPDATE SET policy = excluded.policy,
+		backorder_limit = excluded.backorder_limit, default_location = excluded.default_location, low_stock = excluded.low_stock`}
+	for _, id := range slices.Sorted(maps.Keys(books.Rules)) {
+		r := books.Stocks[id].Rules
+		items.add(id, r.Policy, r.BackorderLimit, r.DefaultLocation, r.LowStock)
+	}
+	// floor must be known before available falls to it, so all of a balance is written at once.
+	stock := &insert{into: `stock (` + stockColumns + `, floor)`, columns: 8, otherwise: ` ON CONFLICT DO UPDATE SET on_hand = excluded.on_hand,
+		available = excluded.available, held = excluded.held, committed = excluded.committed, version = excluded.version, floor = excluded.floor`}
+	created, changed := balancesOf(books)
+	for _, place := range append(created, changed...) {
+		of := books.Stocks[place.ItemID]
+		at := of.At(place.Location)
+		stock.add(place.ItemID, place.Location, at.OnHand, at.Available, at.Held, at.Committed, at.Version, of.Floor())
+	}
+	reservations := &insert{into: `reservations (` + reservationColumns + `, key, fingerprint, ttl)`, columns: 9}
+	lines := &insert{into: `reservation_lines (` + lineColumns + `, line)`, columns: 5}
+	for _, m := range books.Made {
+		reservations.add(m.ID, m.State, m.Reference, m.ExpiresAt.UnixMilli(), m.CreatedAt.UnixMilli(), m.UpdatedAt.UnixMilli(),
+			m.Key, m.Fingerprint, m.TTL.Milliseconds())
+		for i, line := range m.Lines {
+			lines.add(m.ID, line.ItemID, line.Quantity, line.Location, i)
+		}
+	}
+	movements := &insert{into: `movements (` + movementColumns + `, reservation_id)`, columns: 9}
+	for _, m := range books.Movements {
+		var reservation any
+		if of, ok := books.Fulfilled[m]; ok {
+			reservation = of
+		}
+		movements.add(m.ID, m.ItemID, m.Location, m.Delta, m.Reason, m.Reference, m.Actor, m.CreatedAt.UnixMilli(), reservation)
+	}
+	texts, err := answers(books)
+	if err != nil {
+		return err
+	}
+	commands := &insert{into: `commands (command, fingerprint, answer, created_at)`, columns: 4}
+	for i, key := range books.Remember {
+		commands.add(rowKey(key), books.Done[key].Fingerprint, texts[i], books.Now.UnixMilli())
+	}
+	imports := &insert{into: `imports (key, item_id, quantity)`, columns: 3, otherwise: ` ON CONFLICT DO UPDATE SET item_id = excluded.item_id, quantity = excluded.quantity`}
+	for _, key := range books.Imports {
+		imports.add(key, books.Imported[key].ItemID, books.Imported[key].Quantity)
+	}
+	for _, table := range []*insert{items, stock, reservations, lines, movements, commands, imports} {
+		if err := table.write(ctx, tx); err != nil {
+			return fmt.Errorf("%s: %w", table.into, err)
+		}
+	}
+	for _, r := range books.Stepped {
+		if err := tx.Exec(ctx, `UPDATE reservations SET state = ?, expires_at = ?, updated_at = ? WHERE id = ?`,
+			r.State, r.ExpiresAt.UnixMilli(), r.UpdatedAt.UnixMilli(), r.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// insert collects rows of a table.
+type insert struct {
+	into      string
+	columns   int
+	otherwise string // what is done with a row that exists; nothing: it is an error
+	args      []any
+}
+
+func (i *insert) add(values ...any) { i.args = append(i.args, values...) }
+
+// write inserts the rows, 64 at a time and then fewer by halves, so that there
+// are few statements to keep parsed. OR ROLLBACK spares SQLite the journal with
+// which it could undo the statement alone.
+func (i *insert) write(ctx context.Context, tx *sqldb.Tx) error {
+	row := "(" + strings.Repeat("?, ", i.columns-1) + "?)"
+	for size := 64; len(i.args) > 0; {
+		if size*i.columns > len(i.args) {
+			size /= 2
+			continue
+		}
+		statement := `INSERT OR ROLLBACK INTO ` + i.into + ` VALUES ` + strings.Repeat(row+", ", size-1) + row + i.otherwise
+		if err := tx.Exec(ctx, statement, i.args[:size*i.columns]...); err != nil {
+			return err
+		}
+		i.args = i.args[size*i.columns:]
+	}
+	return nil
+}

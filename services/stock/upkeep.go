@@ -1,0 +1,93 @@
+package stock
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+
+	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
+)
+
+const (
+	// purgeEvery is how often what is older than the retention is looked for.
+	purgeEvery = time.Hour
+	// minRetention is promised to callers: so long is a key remembered.
+	minRetention = 24 * time.Hour
+)
+
+func (c *Config) check() error {
+	switch {
+	case c.ExpireEvery <= 0:
+		return fmt.Errorf("expire-every is %s; it must be more than 0", c.ExpireEvery)
+	case c.ReconcileEvery <= 0:
+		return fmt.Errorf("reconcile-every is %s; it must be more than 0", c.ReconcileEvery)
+	case c.Retention < minRetention:
+		return fmt.Errorf("retention is %s; it must be at least %s", c.Retention, minRetention)
+	}
+	return nil
+}
+
+// periodic is a part that does something now and again.
+func periodic(name string, every time.Duration, log *slog.Logger, do func(ctx context.Context) error) lifecycle.Part {
+	ctx, stop := context.WithCancel(context.Background()) // lives as long as the service, not as a request
+	return lifecycle.Part{
+		Name: name,
+		Serve: func() error {
+			tick := time.NewTicker(every)
+			defer tick.Stop()
+			for {
+				if err := do(ctx); err != nil && ctx.Err() == nil {
+					log.ErrorContext(ctx, name+" failed; it is tried again", "error", err, "in", every.String())
+				}
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-tick.C:
+				}
+			}
+		},
+		Stop: func(context.Context) error {
+			stop()
+			return nil
+		},
+	}
+}
+
+// watch compares the balances with what they are made of, and tells it to the
+// log and to the metrics.
+type watch struct {
+	inventory  *domain.Inventory
+	log        *slog.Logger
+	drift, low metric.Int64Gauge
+}
+
+func newWatch(inventory *domain.Inventory, log *slog.Logger, meter metric.Meter) (*watch, error) {
+	drift, err := meter.Int64Gauge("stock_drift", metric.WithUnit("{balance}"),
+		metric.WithDescription("Numbers that are not what the ledger and the reservations add up to; must be 0"))
+	if err != nil {
+		return nil, err
+	}
+	low, err := meter.Int64Gauge("stock_below_threshold", metric.WithUnit("{item}"), metric.WithDescription("Items that are low on stock"))
+	if err != nil {
+		return nil, err
+	}
+	return &watch{inventory: inventory, log: log, drift: drift, low: low}, nil
+}
+
+func (w *watch) reconcile(ctx context.Context) error {
+	result, err := w.inventory.Reconcile(ctx)
+	if err != nil {
+		return err
+	}
+	w.drift.Record(ctx, int64(len(result.Drifts)))
+	w.low.Record(ctx, result.Low)
+	for _, d := range result.Drifts {
+		w.log.ErrorContext(ctx, "the stock is not what its records add up to",
+			"item_id", d.ItemID, "location", d.Location, "field", d.Field, "recorded", d.Recorded, "counted", d.Counted)
+	}
+	return nil
+}
