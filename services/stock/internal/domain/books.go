@@ -120,9 +120,8 @@ type Made struct {
 }
 
 // NewBooks are empty.
-func NewBooks(now time.Time) *Books {
+func NewBooks() *Books {
 	return &Books{
-		Now:    now.UTC().Truncate(time.Millisecond),
 		Stocks: map[int64]*Stock{}, Reservations: map[string]*Reservation{}, Done: map[CommandKey]Done{}, Imported: map[string]Imported{},
 		Changes: Changes{Rules: map[int64]bool{}, Balances: map[Place]bool{}, Stepped: map[string]*Reservation{}, Fulfilled: map[*Movement]string{}},
 	}

@@ -90,12 +90,14 @@ const (
 	stockColumns       = `item_id, location, on_hand, available, held, committed, version`
 	reservationColumns = `id, state, reference, expires_at, created_at, updated_at`
 	lineColumns        = `reservation_id, item_id, quantity, location`
+	accountColumns     = itemColumns + `, location, on_hand, available, held, committed, version`
 	movementColumns    = `id, item_id, location, delta, reason, reference, actor, created_at`
 )
 
-func scanItem(r rows) (*domain.Stock, error) {
+// scanItem reads itemColumns, and then more.
+func scanItem(r rows, more ...any) (*domain.Stock, error) {
 	s := &domain.Stock{}
-	return s, r.Scan(&s.ItemID, &s.Policy, &s.BackorderLimit, &s.DefaultLocation, &s.LowStock)
+	return s, r.Scan(append([]any{&s.ItemID, &s.Policy, &s.BackorderLimit, &s.DefaultLocation, &s.LowStock}, more...)...)
 }
 
 func scanBalance(r rows) (itemID int64, at domain.Location, err error) {
@@ -141,14 +143,37 @@ type loader struct {
 	made  map[string]domain.Made // by id of the reservation
 }
 
-func newLoader(now time.Time) *loader {
-	return &loader{domain.NewBooks(now), map[string]domain.Made{}}
+func newLoader() *loader {
+	return &loader{domain.NewBooks(), map[string]domain.Made{}}
 }
 
+// items reads itemColumns and the time.
 func (l *loader) items(r rows) error {
 	return each(r, func() error {
-		stock, err := scanItem(r)
+		var now int64
+		stock, err := scanItem(r, &now)
 		l.books.Stocks[stock.ItemID] = stock
+		l.books.Now = inTime(now)
+		return err
+	})
+}
+
+// accounts reads accountColumns and the time, by item.
+func (l *loader) accounts(r rows) error {
+	return each(r, func() error {
+		var (
+			at  domain.Location
+			now int64
+		)
+		stock, err := scanItem(r, &at.Name, &at.OnHand, &at.Available, &at.Held, &at.Committed, &at.Version, &now)
+		if known := l.books.Stocks[stock.ItemID]; known != nil {
+			stock = known
+		}
+		if at.Name != "" { // else the item has no stock yet
+			stock.Locations = append(stock.Locations, at)
+		}
+		l.books.Stocks[stock.ItemID] = stock
+		l.books.Now = inTime(now)
 		return err
 	})
 }
@@ -180,6 +205,9 @@ func (l *loader) reservations(r rows) error {
 			m.Key = *key
 		}
 		m.TTL = time.Duration(ttl) * time.Millisecond
+		if _, again := l.made[m.ID]; again { // found by its id and by its key
+			return nil
+		}
 		l.made[m.ID] = m
 		l.books.Reservations[m.ID] = m.Reservation
 		return nil

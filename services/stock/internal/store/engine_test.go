@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"sync"
 	"testing"
 	"time"
@@ -105,5 +106,15 @@ func wantBalance(t testing.TB, store *Store, itemID int64, onHand, available, he
 	got.Version = 0
 	if want := (domain.Balance{OnHand: onHand, Available: available, Held: held, Committed: committed}); got != want {
 		t.Errorf("item %d has %+v, want %+v", itemID, got, want)
+	}
+}
+
+// scanInto reads a column of numbers.
+func scanInto(numbers *[]int64) func(*sql.Rows) error {
+	return func(r *sql.Rows) error {
+		var n int64
+		err := r.Scan(&n)
+		*numbers = append(*numbers, n)
+		return err
 	}
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 
 	"github.com/kiteshop/kiteshop/services/internal/fault"
@@ -26,6 +27,7 @@ type lane struct {
 	calls chan *call
 	ended chan struct{}
 	stop  chan struct{}
+	once  sync.Once // closes stop
 	sizes func(commands int)
 }
 
@@ -86,13 +88,18 @@ func errClosed() error { return fault.New(fault.Unavailable, "the service is sto
 
 // close waits for the batch that is under way.
 func (l *lane) close() {
-	close(l.stop)
+	l.once.Do(func() { close(l.stop) })
 	<-l.ended
 }
 
 func (l *lane) run() {
 	defer close(l.ended)
 	for {
+		select {
+		case <-l.stop: // before what waits
+			return
+		default:
+		}
 		select {
 		case <-l.stop:
 			return

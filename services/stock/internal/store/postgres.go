@@ -30,8 +30,8 @@ const (
 
 // postgres runs batches on PostgreSQL, beside those of other processes.
 //
-// A batch first locks the rows of its items, in the order of their ids, and
-// then reads what it needs, each with a statement of its own: such a statement
+// A batch first locks the rows of its items, in the order of their ids, and of
+// their stock, and then reads what it needs, each with a statement of its own: such a statement
 // sees what others have committed until then. Then it decides, and sends all
 // that changes together with the COMMIT. So there are two round trips, and who
 // holds the locks sees everything that anybody has sent.
@@ -47,6 +47,9 @@ func newPostgres(ctx context.Context, db *sqldb.DB, now func() time.Time) (*post
 	settings["lock_timeout"] = millis(lockTimeout)
 	settings["statement_timeout"] = millis(statementTimeout)
 	settings["idle_in_transaction_session_timeout"] = millis(idleTimeout)
+	// All that a batch reads it reads by keys. The planner knows nothing of a new
+	// table, and would search all of it for each of them.
+	settings["enable_seqscan"], settings["enable_bitmapscan"] = "off", "off"
 	cfg.MaxConns, cfg.MinConns = 2, 1 // one lane, and another connection while one breaks
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
@@ -81,12 +84,14 @@ func (p *postgres) apply(ctx context.Context, commands []domain.Command) ([]doma
 	}
 }
 
+const uniqueViolation = "23505"
+
 // isTransient tells whether the same batch may succeed later: the others were
 // in the way, or the server is away.
 func isTransient(err error) bool {
 	if refusal, ok := errors.AsType[*pgconn.PgError](err); ok && slices.Contains([]string{
 		"40001", "40P01", // a serialization failure, a deadlock
-		"23505", // a key that somebody else used meanwhile for other items
+		uniqueViolation, // somebody else used a key meanwhile for other items, or has made the same row
 	}, refusal.Code) {
 		return true
 	}
@@ -102,6 +107,11 @@ func (p *postgres) try(ctx context.Context, commands []domain.Command) ([]domain
 		return nil, sqldb.Explain(err)
 	}
 	defer conn.Release() // the pool closes what is inside a transaction
+	if place, ok := onePlace(commands); ok {
+		if outcomes, done, err := p.reserve(ctx, conn.Conn(), place, commands); done || err != nil {
+			return outcomes, err
+		}
+	}
 	books, err := p.load(ctx, conn.Conn(), needsOf(commands))
 	if err != nil {
 		rollback(ctx, conn)
@@ -122,10 +132,15 @@ func (p *postgres) try(ctx context.Context, commands []domain.Command) ([]domain
 // rollback ends a transaction; when it fails the pool closes the connection, which ends it too.
 func rollback(ctx context.Context, conn *pgxpool.Conn) { _, _ = conn.Exec(ctx, `ROLLBACK`) }
 
-// load locks the items and reads the rest, in one round trip.
+// serverTime is the server's time in milliseconds. Of a row that was waited for it
+// is the time after the wait.
+const serverTime = `(extract(epoch FROM clock_timestamp()) * 1000)::bigint`
+
+// load locks the items and reads the rest, in one round trip, but for the lines
+// of reservations, which need another.
 func (p *postgres) load(ctx context.Context, conn *pgx.Conn, n needs) (*domain.Books, error) {
 	var (
-		l     = newLoader(time.Time{})
+		l     = newLoader()
 		batch = &pgx.Batch{}
 	)
 	read := func(fill func(rows) error, query string, args ...any) {
@@ -135,27 +150,22 @@ func (p *postgres) load(ctx context.Context, conn *pgx.Conn, n needs) (*domain.B
 	if len(n.newItems) > 0 {
 		batch.Queue(`INSERT INTO items (item_id) SELECT unnest($1::bigint[]) ON CONFLICT DO NOTHING`, n.newItems)
 	}
-	// The lines of a reservation never change, so its items are known before the lock.
-	const items = `item_id = ANY ($1::bigint[] || ARRAY(SELECT item_id FROM reservation_lines WHERE reservation_id = ANY ($2::text[]::uuid[])))`
-	if len(n.reservations) == 0 {
-		read(l.items, `SELECT `+itemColumns+` FROM items WHERE item_id = ANY ($1::bigint[]) ORDER BY item_id FOR UPDATE`, n.items)
-		read(l.balances, `SELECT `+stockColumns+` FROM stock WHERE item_id = ANY ($1::bigint[]) ORDER BY item_id, location`, n.items)
+	if len(n.newItems)+len(n.reservations) == 0 {
+		// What was never received cannot be reserved, so a lock on what was is enough.
+		read(l.accounts, `SELECT `+accountColumns+`, `+serverTime+` FROM items JOIN stock USING (item_id)
+			WHERE item_id = ANY ($1::bigint[]) ORDER BY item_id, location FOR UPDATE`, n.items)
 	} else {
-		read(l.items, `SELECT `+itemColumns+` FROM items WHERE `+items+` ORDER BY item_id FOR UPDATE`, n.items, n.reservations)
-		read(l.balances, `SELECT `+stockColumns+` FROM stock WHERE `+items+` ORDER BY item_id, location`, n.items, n.reservations)
+		// The lines of a reservation never change, so its items are known before the lock.
+		const items = `item_id = ANY ($1::bigint[] || ARRAY(SELECT item_id FROM reservation_lines WHERE reservation_id = ANY ($2::text[]::uuid[])))`
+		read(l.items, `SELECT `+itemColumns+`, `+serverTime+` FROM items WHERE `+items+` ORDER BY item_id FOR UPDATE`, n.items, n.reservations)
+		read(l.balances, `SELECT `+stockColumns+` FROM stock WHERE `+items+` ORDER BY item_id, location FOR UPDATE`, n.items, n.reservations)
 	}
-	read(l.clock, `SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint`)
 	const made = `SELECT ` + reservationColumns + `, key, fingerprint, ttl FROM reservations WHERE `
-	const lines = `SELECT ` + lineColumns + ` FROM reservation_lines WHERE reservation_id = ANY `
 	if len(n.reservations) > 0 {
 		read(l.reservations, made+`id = ANY ($1::text[]::uuid[])`, n.reservations)
-		read(l.lines, lines+`($1::text[]::uuid[]) ORDER BY reservation_id, line`, n.reservations)
 	}
 	if len(n.reserveKeys) > 0 {
-		besides := append([]string{}, n.reservations...) // read above already; NULL, which a nil slice is, would hide all
-		read(l.reservations, made+`key = ANY ($1::text[]) AND id <> ALL ($2::text[]::uuid[])`, n.reserveKeys, besides)
-		read(l.lines, lines+`(ARRAY(SELECT id FROM reservations WHERE key = ANY ($1::text[]) AND id <> ALL ($2::text[]::uuid[]))) ORDER BY reservation_id, line`,
-			n.reserveKeys, besides)
+		read(l.reservations, made+`key = ANY ($1::text[])`, n.reserveKeys)
 	}
 	if len(n.commands) > 0 {
 		read(l.commands, `SELECT command, fingerprint, answer FROM commands WHERE command = ANY ($1::text[])`, n.commands)
@@ -171,20 +181,26 @@ func (p *postgres) load(ctx context.Context, conn *pgx.Conn, n needs) (*domain.B
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
 		return nil, err
 	}
+	if len(l.made) > 0 {
+		if err := p.loadLines(ctx, conn, l); err != nil {
+			return nil, err
+		}
+	}
 	if p.now != nil {
 		l.books.Now = p.now().UTC().Truncate(time.Millisecond)
 	}
 	return l.done(), nil
 }
 
-// clock reads the server's time in milliseconds.
-func (l *loader) clock(r rows) error {
-	return each(r, func() error {
-		var now int64
-		err := r.Scan(&now)
-		l.books.Now = inTime(now)
+// loadLines reads the lines of the reservations that were read.
+func (p *postgres) loadLines(ctx context.Context, conn *pgx.Conn, l *loader) error {
+	found, err := conn.Query(ctx, `SELECT `+lineColumns+` FROM reservation_lines WHERE reservation_id = ANY ($1::text[]::uuid[]) ORDER BY reservation_id, line`,
+		slices.Collect(maps.Keys(l.made)))
+	if err != nil {
 		return err
-	})
+	}
+	defer found.Close()
+	return l.lines(found)
 }
 
 func (l *loader) movementIDs(r rows) error {

@@ -44,7 +44,7 @@ func (s *sqlite) apply(ctx context.Context, commands []domain.Command) (outcomes
 
 // loadSQLite reads what commands need. The transaction is the only one that writes.
 func loadSQLite(ctx context.Context, tx *sqldb.Tx, n needs, now time.Time) (*domain.Books, error) {
-	l := newLoader(now)
+	l := newLoader()
 	read := func(fill func(rows) error, query string, list any) error {
 		text, err := json.Marshal(list)
 		if err != nil || string(text) == "null" {
@@ -73,14 +73,16 @@ func loadSQLite(ctx context.Context, tx *sqldb.Tx, n needs, now time.Time) (*dom
 		}
 	}
 	err = errors.Join(
-		read(l.items, `SELECT `+itemColumns+` FROM items WHERE item_id IN (SELECT value FROM json_each(?))`, items),
-		read(l.balances, `SELECT `+stockColumns+` FROM stock WHERE item_id IN (SELECT value FROM json_each(?)) ORDER BY item_id, location`, items),
+		read(l.accounts, `SELECT `+itemColumns+`, coalesce(location, ''), coalesce(on_hand, 0), coalesce(available, 0), coalesce(held, 0),
+			coalesce(committed, 0), coalesce(version, 0), 0
+			FROM items LEFT JOIN stock USING (item_id) WHERE item_id IN (SELECT value FROM json_each(?)) ORDER BY item_id, location`, items),
 		read(l.commands, `SELECT command, fingerprint, answer FROM commands WHERE command IN (SELECT value FROM json_each(?))`, n.commands),
 		read(l.imports, `SELECT key, item_id, quantity FROM imports WHERE key IN (SELECT value FROM json_each(?))`, n.imports),
 	)
 	if err != nil {
 		return nil, err
 	}
+	l.books.Now = now.UTC().Truncate(time.Millisecond)
 	books := l.done()
 	movements := n.movements
 	for _, id := range n.fulfilled {
