@@ -27,6 +27,7 @@ func shapes() map[string][]string {
 		"dev":      {"-f", "helm/shop/values-dev.yaml"},
 		"minimal":  {"-f", "helm/shop/values-minimal.yaml"},
 		"prod":     {"-f", "helm/shop/values-prod.yaml"},
+		"sqlite":   {"-f", "helm/shop/values-sqlite.yaml"},
 		"static":   {"-f", "helm/shop/values-static.yaml"},
 		"dns":      {"-f", "helm/shop/values-dns.yaml"},
 		"etcd":     {"-f", "helm/shop/values-etcd.yaml", "--set", "global.registry.address=etcd.infra:2379"},
@@ -58,6 +59,7 @@ func TestChartsPassStrictLint(t *testing.T) {
 	}
 	lint("charts/service", "--set", "image.repository=ghcr.io/kiteshop/item")
 	lint("charts/zookeeper")
+	lint("charts/postgresql")
 	lint("charts/otel-collector")
 	for _, args := range shapes() {
 		lint(append([]string{"helm/shop"}, args...)...)
@@ -118,11 +120,14 @@ func checkPod(t *testing.T, pod any) {
 				t.Errorf("container %s has no %v", text(c, "name"), resource)
 			}
 		}
-		if image := text(c, "image"); !regexp.MustCompile(`^[^:@]+:v?[0-9]+\.[0-9]+\.[0-9]+$`).MatchString(image) {
+		if image := text(c, "image"); !regexp.MustCompile(`^[^:@]+:v?[0-9]+(\.[0-9]+){1,2}$`).MatchString(image) {
 			t.Errorf("image %q is not pinned to a version", image)
 		}
 	}
 }
+
+// outside is the Secret that whoever installs values-prod.yaml makes.
+const outside = "shop-database"
 
 // checkSelectors demands that what a workload refers to is there.
 func checkSelectors(t *testing.T, objects []object, w object) {
@@ -162,7 +167,7 @@ func checkSelectors(t *testing.T, objects []object, w object) {
 			"PersistentVolumeClaim": {"persistentVolumeClaim", "claimName"},
 			"Secret":                {"secret", "secretName"},
 		} {
-			if name := text(volume, path...); name != "" && find(objects, kind, name) == nil {
+			if name := text(volume, path...); name != "" && name != outside && find(objects, kind, name) == nil {
 				t.Errorf("there is no %s %q", kind, name)
 			}
 		}
@@ -188,17 +193,166 @@ func checkBudget(t *testing.T, objects []object, w object) {
 	}
 }
 
-// TestARoomWithADatabaseRunsOnce: SQLite is a file for one process.
-func TestARoomWithADatabaseRunsOnce(t *testing.T) {
-	objects := render(t)
-	for _, name := range []string{"item", "stock"} {
-		d := find(objects, "Deployment", name)
-		if number(d, "spec", "replicas") != 1 || text(d, "spec", "strategy", "type") != "Recreate" {
-			t.Errorf("%s: replicas %v, strategy %v", name, at(d, "spec", "replicas"), at(d, "spec", "strategy"))
+// TestHowOftenARoomRuns: SQLite is a file for one process, PostgreSQL is for several.
+func TestHowOftenARoomRuns(t *testing.T) {
+	for _, c := range []struct {
+		shape    string
+		room     string
+		replicas int
+		recreate bool
+	}{
+		{"defaults", "item", 2, false},
+		{"defaults", "stock", 2, false},
+		{"defaults", "gateway", 2, false},
+		{"prod", "item", 3, false},
+		{"prod", "stock", 3, false},
+		{"sqlite", "item", 1, true},
+		{"sqlite", "stock", 1, true},
+		{"sqlite", "gateway", 2, false},
+		{"minimal", "stock", 1, true},
+	} {
+		d := find(render(t, shapes()[c.shape]...), "Deployment", c.room)
+		recreate := text(d, "spec", "strategy", "type") == "Recreate"
+		if got := number(d, "spec", "replicas"); got != c.replicas || recreate != c.recreate {
+			t.Errorf("%s: %s has %d replicas, want %d; recreated %t, want %t", c.shape, c.room, got, c.replicas, recreate, c.recreate)
 		}
 	}
-	if got := number(find(objects, "Deployment", "gateway"), "spec", "replicas"); got != 2 {
-		t.Errorf("gateway has %d replicas, want 2", got)
+}
+
+// TestTheDatabaseIsWhatWasChosen holds for item and stock; the gateway has none.
+func TestTheDatabaseIsWhatWasChosen(t *testing.T) {
+	const password = "&password_file=/etc/kiteshop/database/password"
+	sets := func(values string) []string {
+		return []string{"--set", "postgresql.enabled=false", "--set-string", values}
+	}
+	for name, c := range map[string]struct {
+		args                []string
+		url, secret, egress string
+		fromSecret          bool
+	}{
+		"bundled": {nil, "postgres://kiteshop@postgresql:5432/kiteshop?sslmode=disable" + password, "postgresql-auth", "postgresql:5432", false},
+		"elsewhere": {
+			sets("global.database.url=postgres://shop@db.infra:6432/shop?sslmode=verify-full,global.database.secret=mine"),
+			"postgres://shop@db.infra:6432/shop?sslmode=verify-full" + password, "mine", ":6432", false,
+		},
+		"elsewhere without a password": {
+			sets("global.database.url=postgres://shop@db.infra/shop"), "postgres://shop@db.infra/shop", "", ":5432", false,
+		},
+		"elsewhere, all of it secret": {append(shapes()["prod"], "--set", "global.database.port=6432"), "", outside, ":6432", true},
+		"files":                       {shapes()["sqlite"], "", "", "", false},
+		"files, chosen as before there was a choice": {
+			[]string{"--set", "item.storage.kind=persistent,item.storage.keep=true,stock.storage.kind=ephemeral"}, "", "", "", false,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := render(t, c.args...)
+			for _, room := range []string{"item", "stock"} {
+				checkDatabase(t, objects, room, c.url, c.secret, c.egress, c.fromSecret)
+			}
+			checkDatabase(t, objects, "gateway", "", "", "", false)
+		})
+	}
+}
+
+func checkDatabase(t *testing.T, objects []object, room, url, secret, egress string, fromSecret bool) {
+	t.Helper()
+	settings := labels(find(objects, "ConfigMap", room), "data")
+	if got := settings["KITESHOP_STORE"]; got != url {
+		t.Errorf("%s: the URL is %q, want %q", room, got, url)
+	}
+	spec := at(find(objects, "Deployment", room), "spec", "template", "spec")
+	if files := settings["KITESHOP_DATA"] != ""; room != "gateway" && files == (egress != "") {
+		t.Errorf("%s keeps files: %t, beside the database %q", room, files, egress)
+	}
+	mounted := ""
+	for _, volume := range list(spec, "volumes") {
+		if text(volume, "name") == "database" {
+			mounted = text(volume, "secret", "secretName")
+		}
+	}
+	if mounted != secret {
+		t.Errorf("%s: the Secret is %q, want %q", room, mounted, secret)
+	}
+	variable := false
+	for _, v := range list(spec, "containers", 0, "env") {
+		variable = variable || text(v, "name") == "KITESHOP_STORE" &&
+			text(v, "valueFrom", "secretKeyRef", "name") == secret && text(v, "valueFrom", "secretKeyRef", "key") == "url"
+	}
+	if variable != fromSecret {
+		t.Errorf("%s has the URL from the Secret: %t, want %t", room, variable, fromSecret)
+	}
+	// Of the two registries and the collector nobody has these ports.
+	opened := ""
+	for _, rule := range list(find(objects, "NetworkPolicy", room), "spec", "egress") {
+		if port := number(rule, "ports", 0, "port"); port == 5432 || port == 6432 {
+			opened = fmt.Sprintf("%s:%d", text(rule, "to", 0, "podSelector", "matchLabels", "app.kubernetes.io/name"), port)
+		}
+	}
+	if opened != egress {
+		t.Errorf("%s: the policy opens %q, want %q", room, opened, egress)
+	}
+}
+
+// TestPasswordsAreInSecretsOnly: those that the charts make.
+func TestPasswordsAreInSecretsOnly(t *testing.T) {
+	objects := render(t)
+	for _, name := range []string{"zookeeper-auth", "postgresql-auth"} {
+		password := text(find(objects, "Secret", name), "stringData", "password")
+		if len(password) < 32 {
+			t.Errorf("the password of %s has %d characters, want 32", name, len(password))
+		}
+		for _, o := range objects {
+			content, err := yaml.Marshal(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o.kind() != "Secret" && strings.Contains(string(content), password) {
+				t.Errorf("%s %s has the password of %s", o.kind(), o.name(), name)
+			}
+		}
+	}
+}
+
+func TestTheBundledPostgreSQL(t *testing.T) {
+	objects := renderChart(t, "charts/postgresql")
+	set := find(objects, "StatefulSet", "postgresql")
+	spec := at(set, "spec", "template", "spec")
+	if number(spec, "securityContext", "runAsUser") != 999 || number(spec, "securityContext", "fsGroup") != 999 {
+		t.Errorf("the image's user is 999: %v", at(spec, "securityContext"))
+	}
+	mounts := map[string]bool{}
+	for _, m := range list(spec, "containers", 0, "volumeMounts") {
+		mounts[text(m, "mountPath")] = true
+	}
+	for _, v := range list(spec, "containers", 0, "env") {
+		switch value := text(v, "value"); text(v, "name") {
+		case "PGDATA":
+			if mounts[value] || !mounts[filepath.Dir(value)] {
+				t.Errorf("the data is in %s, which is no folder of a volume: %v", value, mounts)
+			}
+		case "POSTGRES_PASSWORD_FILE":
+			if !mounts[filepath.Dir(value)] {
+				t.Errorf("nothing is mounted where %s is", value)
+			}
+		}
+	}
+	rules := text(find(objects, "ConfigMap", "postgresql"), "data", "pg_hba.conf")
+	if strings.Contains(rules, "trust") || !strings.Contains(rules, "host  kiteshop kiteshop all scram-sha-256\n") {
+		t.Errorf("who comes by the network and how:\n%s", rules)
+	}
+	for value, want := range map[string]string{"false": "Delete", "true": "Retain"} {
+		objects := renderChart(t, "charts/postgresql", "--set", "storage.keep="+value)
+		if got := text(find(objects, "StatefulSet", "postgresql"), "spec", "persistentVolumeClaimRetentionPolicy", "whenDeleted"); got != want {
+			t.Errorf("storage.keep=%s: the volume's policy is %s, want %s", value, got, want)
+		}
+		kept := text(find(objects, "Secret", "postgresql-auth"), "metadata", "annotations", "helm.sh/resource-policy") == "keep"
+		if kept != (want == "Retain") {
+			t.Errorf("storage.keep=%s: the password is kept: %t", value, kept)
+		}
+	}
+	if objects := renderChart(t, "charts/postgresql", "--set", "auth.secret=mine,storage.kind=ephemeral"); find(objects, "Secret", "postgresql-auth") != nil ||
+		at(find(objects, "StatefulSet", "postgresql"), "spec", "volumeClaimTemplates") != nil {
+		t.Error("with a Secret and an emptyDir of the user's choice the chart makes others")
 	}
 }
 
@@ -267,7 +421,7 @@ func TestTheRegistryIsWhatWasChosen(t *testing.T) {
 	if got, want := text(find(objects, "ConfigMap", "item"), "data", "KITESHOP_REGISTRY"), "etcd://kiteshop@etcd.infra:2379"+password; got != want {
 		t.Errorf("with a user the registry is %s, want %s", got, want)
 	}
-	if got := text(find(objects, "Deployment", "item"), "spec", "template", "spec", "volumes", 1, "secret", "secretName"); got != "etcd-user" {
+	if got := text(find(objects, "Deployment", "item"), "spec", "template", "spec", "volumes", 0, "secret", "secretName"); got != "etcd-user" {
 		t.Errorf("the password is from %q, want etcd-user", got)
 	}
 }
@@ -336,8 +490,23 @@ func TestBadValuesAreRefusedWithASentence(t *testing.T) {
 		{"zookeeper.storage.sise=1Gi", "additional properties 'sise' not allowed"},
 		{"otel-collector.replicas=none", "got string, want integer"},
 		{"gateway.replicas=two", "got string, want integer"},
-		{"item.replicas=2", "maximum: got 2, want 1"},
-		{"stock.autoscaling.enabled=true", "'/autoscaling/enabled'"},
+		{"postgresql.storage.sise=1Gi", "additional properties 'sise' not allowed"},
+		{"postgresql.config.hba_file=x", "'hba_file'"},
+		{"postgresql.replicas=2", "this chart runs one server, for trying"},
+		{"item.replicas=2,item.storage.kind=persistent", "maximum: got 2, want 1"},
+		{"stock.autoscaling.enabled=true,stock.storage.kind=ephemeral", "'/autoscaling/enabled'"},
+		{"stock.storage.kind=sqlite", "value must be one of 'none', 'database', 'ephemeral', 'persistent'"},
+		{"postgresql.enabled=false", "say where PostgreSQL is"},
+		{"global.database.urlSecret=mine", "would start one that nobody uses"},
+		{"global.database.url=postgres://shop@db.infra/shop", "would start one that nobody uses"},
+		{"global.database.url=postgres://shop@db.infra/shop,global.database.urlSecret=mine", "holds all of the URL"},
+		{"global.database.secret=mine", "give both the same Secret"},
+		{"postgresql.auth.secret=mine", "give both the same Secret"},
+		{"postgresql.enabled=false,global.database.url=postgres://shop:secret@db.infra/shop", "without a password"},
+		{"postgresql.enabled=false,global.database.url=postgres://shop:se@c/ret@db.infra/shop", "without a password"},
+		{"postgresql.enabled=false,global.database.url=postgres://shop@db.infra/shop?password=secret", "without a password"},
+		{"postgresql.enabled=false,global.database.url=db.infra:5432", "must be as postgres://USER@HOST"},
+		{"item.config.store=postgres://", "'store'"},
 		{"zookeeper.servers=2", "value must be one of 1, 3, 5"},
 		{"global.registry.kind=consul", "value must be one of 'zookeeper', 'etcd', 'nacos', 'dns', 'static'"},
 		{"global.registry.kind=etcd", "missing property 'address'"},
@@ -351,6 +520,9 @@ func TestBadValuesAreRefusedWithASentence(t *testing.T) {
 		if _, stderr, err := helmTemplate(t, "helm/shop", "--set", c.set); err == nil || !strings.Contains(stderr, c.want) {
 			t.Errorf("%s: error %v, want %q in\n%s", c.set, err, c.want, stderr)
 		}
+	}
+	if _, stderr, _ := helmTemplate(t, "helm/shop", "--set", "postgresql.enabled=false,global.database.url=postgres://shop:secret@db.infra/shop"); strings.Contains(stderr, "secret@") {
+		t.Errorf("a refused password is shown:\n%s", stderr)
 	}
 	if _, stderr, err := helmTemplate(t, "charts/service"); err == nil || !strings.Contains(stderr, "image.repository is empty: name the image") {
 		t.Errorf("charts/service without an image: error %v\n%s", err, stderr)
@@ -407,6 +579,8 @@ func TestWhoReachesWhom(t *testing.T) {
 		{"gateway", "zookeeper", "client"}:         true,
 		{"item", "zookeeper", "client"}:            true,
 		{"stock", "zookeeper", "client"}:           true,
+		{"item", "postgresql", "postgresql"}:       true,
+		{"stock", "postgresql", "postgresql"}:      true,
 		{"gateway", "otel-collector", "otlp-grpc"}: true,
 		{"item", "otel-collector", "otlp-grpc"}:    true,
 		{"stock", "otel-collector", "otlp-grpc"}:   true,

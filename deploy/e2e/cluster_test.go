@@ -25,6 +25,10 @@ const (
 	namespace = "kiteshop-e2e"
 	// lost is a namespace whose shop cannot reach its registry.
 	lost = "kiteshop-e2e-lost"
+	// files is one whose shop keeps SQLite files.
+	files = "kiteshop-e2e-files"
+	// elsewhere is one whose shop has its database from another release.
+	elsewhere = "kiteshop-e2e-elsewhere"
 	// version is the chart's appVersion, which the images are tagged with.
 	version = "0.1.0"
 	// maxImage and maxPacked bound an image, in bytes, unpacked and compressed.
@@ -55,11 +59,16 @@ func TestCluster(t *testing.T) {
 	c.step("helm test", c.helmTest)
 	c.step("a second release here is refused", c.refuseSecond)
 	c.step("what was acknowledged survives the pods", c.restart)
+	c.step("a pod of stock is deleted under load", func() (string, error) { return c.deleteUnderLoad("stock") })
+	c.step("the database is deleted under load", func() (string, error) { return c.deleteUnderLoad("postgresql") })
 	c.step("upgrade under load", c.upgrade)
 	c.step("rollback", c.rollback)
 	c.step("memory in use", c.memory)
-	c.step("an unreachable registry", c.unreachable)
+	c.step("the volume of the database is not deleted by mistake", c.refuseLoss)
 	c.step("uninstall leaves nothing", c.uninstall)
+	c.step("an unreachable registry", c.unreachable)
+	c.step("the minimal shop, with files", c.minimal)
+	c.step("a database of elsewhere", c.external)
 }
 
 type cluster struct {
@@ -108,7 +117,7 @@ func (c *cluster) diagnose() {
 }
 
 func (c *cluster) clean() {
-	_, _ = run("kubectl", "delete", "namespace", namespace, lost, "--ignore-not-found", "--timeout", "120s")
+	_, _ = run("kubectl", "delete", "namespace", namespace, lost, files, elsewhere, "--ignore-not-found", "--timeout", "120s")
 }
 
 // run runs a command in the checkout and gives what it printed.
@@ -241,7 +250,8 @@ func binary(image string) (string, error) {
 func (c *cluster) others() map[string]string {
 	found := map[string]string{}
 	for _, w := range workloads(render(c.t)) {
-		if script := filepath.Join("deploy/e2e/images", w.name(), "build"); w.name() == "zookeeper" || w.name() == "otel-collector" {
+		script := filepath.Join("deploy/e2e/images", w.name(), "build")
+		if _, err := os.Stat(filepath.Join(root, script)); err == nil {
 			found[text(w, "spec", "template", "spec", "containers", 0, "image")] = script
 		}
 	}
@@ -308,10 +318,13 @@ func (c *cluster) refuseValues() (string, error) {
 	}
 	var seen []string
 	for _, mistake := range []struct{ set, want string }{
-		{"item.storage.storageClass=fast", `the storage class "fast" does not exist`},
+		{"item.storage.kind=persistent,item.storage.storageClass=fast", `the storage class "fast" does not exist`},
+		{"postgresql.storage.storageClass=fast", `the storage class "fast" does not exist`},
+		{"postgresql.auth.secret=mine,global.database.secret=mine", `The Secret "mine" is not in the namespace`},
+		{"postgresql.enabled=false,global.database.urlSecret=mine", `names the Secret "mine", which is not in the namespace`},
 		{"zookeeper.auth.secret=mine", `The Secret "mine" is not in the namespace`},
 		{"global.registry.secret=mine", `names the Secret "mine", which is not in the namespace`},
-		{"item.replicas=2", "maximum: got 2, want 1"},
+		{"item.replicas=2,item.storage.kind=persistent", "maximum: got 2, want 1"},
 	} {
 		line, err := refused(mistake.want, "helm", "install", "shop", "helm/shop", "--namespace", namespace, "--set", mistake.set)
 		if err != nil {
@@ -429,7 +442,18 @@ func (c *cluster) startToReady() (string, error) {
 			}
 		}
 	}
-	return strings.Join(seen, "; "), nil
+	return strings.Join(seen, "; "), unrestarted()
+}
+
+// unrestarted demands that no process of ours has ended by itself: they wait for
+// a database that is not there.
+func unrestarted() error {
+	counts, err := run("kubectl", "get", "pods", "--namespace", namespace, "--selector", "app.kubernetes.io/name in (item,stock,gateway)",
+		"--output", `jsonpath={range .items[*]}{.status.containerStatuses[0].restartCount} {end}`)
+	if err == nil && strings.Trim(counts, "0 ") != "" {
+		err = fmt.Errorf("pods of item, stock and gateway were restarted: %s", counts)
+	}
+	return err
 }
 
 // requests are the README's curl lines, against what they are to answer.
@@ -485,11 +509,24 @@ func (c *cluster) restart() (string, error) {
 	if _, err := run("kubectl", "delete", "pods", "--namespace", namespace, "--selector", "app.kubernetes.io/name in (item,stock)"); err != nil {
 		return "", err
 	}
-	for _, room := range []string{"item", "stock"} {
-		if _, err := run("kubectl", "rollout", "status", "--namespace", namespace, "deployment/"+room, "--timeout", "120s"); err != nil {
-			return "", err
+	if err := rolledOut(namespace, "deployment/item", "deployment/stock"); err != nil {
+		return "", err
+	}
+	return still105()
+}
+
+// rolledOut waits until every pod is ready.
+func rolledOut(namespace string, targets ...string) error {
+	for _, target := range targets {
+		if _, err := run("kubectl", "rollout", "status", "--namespace", namespace, target, "--timeout", "120s"); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// still105 asks for the units of item 1024, of which an answer from memory may be old.
+func still105() (string, error) {
 	shop, stop, err := forward("svc/gateway", "8889")
 	if err != nil {
 		return "", err
@@ -505,11 +542,49 @@ func (c *cluster) restart() (string, error) {
 	return "", fmt.Errorf("item 1024 is %s, error %w", last, err)
 }
 
-// upgrade replaces every gateway while a pod in the cluster goes on asking.
+// deleteUnderLoad deletes a pod of a room while units are sold, and then audits the books.
+func (c *cluster) deleteUnderLoad(room string) (string, error) {
+	shop, stop, err := forward("svc/gateway", "8889")
+	if err != nil {
+		return "", err
+	}
+	defer stop()
+	load, err := startSales(shop)
+	if err != nil {
+		return "", err
+	}
+	time.Sleep(5 * time.Second)
+	err = deleteOne(room)
+	time.Sleep(5 * time.Second)
+	seen, loadErr := load.end()
+	if err := errors.Join(err, loadErr, unrestarted()); err != nil {
+		return "", err
+	}
+	_, err = still105()
+	return seen, err
+}
+
+// deleteOne deletes a pod and waits until its room is complete again.
+func deleteOne(room string) error {
+	pod, err := run("kubectl", "get", "pods", "--namespace", namespace, "--selector", "app.kubernetes.io/name="+room, "--output", "jsonpath={.items[0].metadata.name}")
+	if err != nil {
+		return err
+	}
+	if _, err := run("kubectl", "delete", "pod", "--namespace", namespace, pod); err != nil {
+		return err
+	}
+	target := "deployment/" + room
+	if room == "postgresql" {
+		target = "statefulset/" + room
+	}
+	return rolledOut(namespace, target, "deployment/item", "deployment/stock")
+}
+
+// upgrade replaces every pod of ours while one in the cluster goes on asking.
 func (c *cluster) upgrade() (string, error) {
 	pod := fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"load","namespace":%q},"spec":{"restartPolicy":"Never",
 		"securityContext":{"runAsNonRoot":true,"runAsUser":65532,"seccompProfile":{"type":"RuntimeDefault"}},
-		"containers":[{"name":"load","image":%q,"args":["-gateway","http://gateway:8889","-repeat","45s"],
+		"containers":[{"name":"load","image":%q,"args":["-gateway","http://gateway:8889","-repeat","90s"],
 		"securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]}}}]}}`, namespace, image("smoke"))
 	if _, err := runWith(pod, "kubectl", "apply", "--filename", "-"); err != nil {
 		return "", err
@@ -517,15 +592,15 @@ func (c *cluster) upgrade() (string, error) {
 	if _, err := run("kubectl", "wait", "--namespace", namespace, "pod/load", "--for", "condition=Ready", "--timeout", "60s"); err != nil {
 		return "", err
 	}
-	if _, err := run("helm", "upgrade", "shop", "helm/shop", "--namespace", namespace, "--set", "gateway.config.log-level=debug", "--wait", "--timeout", "5m"); err != nil {
+	if _, err := run("helm", "upgrade", "shop", "helm/shop", "--namespace", namespace, "--set", "gateway.config.log-level=debug,item.config.log-level=debug,stock.config.log-level=debug", "--wait", "--timeout", "5m"); err != nil {
 		return "", err
 	}
-	_, waitErr := run("kubectl", "wait", "--namespace", namespace, "pod/load", "--for", "jsonpath={.status.phase}=Succeeded", "--timeout", "90s")
+	_, waitErr := run("kubectl", "wait", "--namespace", namespace, "pod/load", "--for", "jsonpath={.status.phase}=Succeeded", "--timeout", "180s")
 	logs, err := run("kubectl", "logs", "--namespace", namespace, "load", "--tail", "1")
 	if err = errors.Join(waitErr, err); err != nil {
 		return "", fmt.Errorf("%s%w", logs, err)
 	}
-	return "gateways replaced; the tests beside it: " + strings.TrimSpace(logs), nil
+	return "every item, stock and gateway replaced; the tests beside it: " + strings.TrimSpace(logs), nil
 }
 
 func (c *cluster) rollback() (string, error) {
@@ -548,6 +623,55 @@ func (c *cluster) memory() (string, error) {
 		}
 	}
 	return strings.Join(seen, ", "), nil
+}
+
+// refuseLoss tries an upgrade that would take the volume of the database away.
+func (c *cluster) refuseLoss() (string, error) {
+	return refused("its volume would be deleted", "helm", "upgrade", "shop", "helm/shop", "--namespace", namespace, "--values", "helm/shop/values-sqlite.yaml")
+}
+
+// minimal installs the smallest shop, which keeps files, and tries what would lose them.
+func (c *cluster) minimal() (string, error) {
+	if _, err := run("helm", "install", "shop", "helm/shop", "--namespace", files, "--create-namespace",
+		"--values", "helm/shop/values-minimal.yaml", "--wait", "--timeout", "5m"); err != nil {
+		return "", err
+	}
+	if _, err := run("kubectl", "delete", "pods", "--namespace", files, "--selector", "app.kubernetes.io/name in (item,stock)"); err != nil {
+		return "", err
+	}
+	if err := rolledOut(files, "deployment/item", "deployment/stock"); err != nil {
+		return "", err
+	}
+	if _, err := run("helm", "test", "shop", "--namespace", files); err != nil {
+		return "", err
+	}
+	if _, err := refused("has its data in a SQLite file", "helm", "upgrade", "shop", "helm/shop", "--namespace", files, "--reset-values"); err != nil {
+		return "", err
+	}
+	_, err := run("helm", "uninstall", "shop", "--namespace", files, "--wait", "--timeout", "3m")
+	return "helm test passed after item and stock were deleted; an upgrade to an empty PostgreSQL is refused", err
+}
+
+// external installs charts/postgresql alone, and a shop that knows it by a URL in a Secret.
+func (c *cluster) external() (string, error) {
+	if _, err := run("helm", "install", "database", "charts/postgresql", "--namespace", elsewhere, "--create-namespace",
+		"--set", "name=db,storage.kind=ephemeral", "--wait", "--timeout", "3m"); err != nil {
+		return "", err
+	}
+	password, err := run("kubectl", "get", "secret", "db-auth", "--namespace", elsewhere, "--output", "go-template={{.data.password | base64decode}}")
+	if err != nil {
+		return "", err
+	}
+	secret := fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"shop-database","namespace":%q},"stringData":{"url":"postgres://kiteshop:%s@db/kiteshop?sslmode=disable"}}`, elsewhere, password)
+	if _, err := runWith(secret, "kubectl", "apply", "--filename", "-"); err != nil {
+		return "", err
+	}
+	if _, err := run("helm", "install", "shop", "helm/shop", "--namespace", elsewhere, "--values", "helm/shop/values-dev.yaml", "--values", "helm/shop/values-static.yaml",
+		"--set", "item.storage.kind=database,stock.storage.kind=database,global.database.urlSecret=shop-database", "--wait", "--timeout", "5m"); err != nil {
+		return "", err
+	}
+	_, err = run("helm", "test", "shop", "--namespace", elsewhere)
+	return "helm test passed with the URL from a Secret", err
 }
 
 // unreachable installs a shop whose registry is not there.

@@ -12,7 +12,7 @@ func TestBadInputIsAnsweredWithWhatIsWrongAndWhatIsAllowed(t *testing.T) {
 	s := open(t, config(t.TempDir()))
 	s.send("POST", "/api/v1/items", `{"title":"taken","sku":"TAKEN","handle":"h","options":{"Size":"S"}}`).want(t, http.StatusCreated, nil)
 	s.receive(1024, 1_000_000_000) // together with the demo's 100
-	const items, movements, imports = "/api/v1/items", "/api/v1/stock/1024/movements", "/api/v1/imports"
+	const items, stock, movements, imports = "/api/v1/items", "/api/v1/stock/1024", "/api/v1/stock/1024/movements", "/api/v1/imports"
 	long := strings.Repeat("ü", 256)
 	cases := []struct {
 		name, method, path, body string
@@ -69,6 +69,42 @@ func TestBadInputIsAnsweredWithWhatIsWrongAndWhatIsAllowed(t *testing.T) {
 		{"stock of an unknown item", "GET", "/api/v1/stock/77", "", "", 404, "not_found", "", "there is no item 77"},
 		{"ledger of an unknown item", "GET", "/api/v1/stock/77/movements", "", "", 404, "not_found", "", "there is no item 77"},
 		{"key that is too long", "POST", movements, `{"delta":1,"reason":"received"}`, "Idempotency-Key: " + strings.Repeat("k", 256), 400, "invalid_argument", "Idempotency-Key", "must be 1 to 255 printable ASCII characters"},
+		{"overflowing movement", "POST", movements, `{"delta":9223372036854775808,"reason":"received"}`, "", 400, "invalid_argument", "delta", "must be an integer, without fraction or exponent, of at most 64 bits"},
+		{"actor over the limit", "POST", movements, `{"delta":1,"reason":"received","actor":"` + long + `"}`, "", 400, "invalid_argument", "actor", "must be valid UTF-8 of at most 255 characters"},
+		{"empty key", "POST", movements, `{"delta":1,"reason":"received"}`, "Idempotency-Key: ", 400, "invalid_argument", "Idempotency-Key", "must be 1 to 255 printable ASCII characters"},
+		{"key that is not ASCII", "POST", movements, `{"delta":1,"reason":"received"}`, "Idempotency-Key: schlüssel", 400, "invalid_argument", "Idempotency-Key", "must be 1 to 255 printable ASCII characters"},
+		{"count of what", "PUT", stock, `{"version":2}`, asJSON, 400, "invalid_argument", "on_hand", "must be given"},
+		{"count of null", "PUT", stock, `{"on_hand":null,"version":2}`, asJSON, 400, "invalid_argument", "on_hand", "must be given"},
+		{"count without a version", "PUT", stock, `{"on_hand":1}`, asJSON, 400, "invalid_argument", "version", "must be given, or If-Match: that of the location, or 0 where there never was any stock"},
+		{"negative count", "PUT", stock, `{"on_hand":-1,"version":2}`, asJSON, 400, "invalid_argument", "on_hand", "must be 0 to 1000000000"},
+		{"huge count", "PUT", stock, `{"on_hand":1000000001,"version":2}`, asJSON, 400, "invalid_argument", "on_hand", "must be 0 to 1000000000"},
+		{"overflowing count", "PUT", stock, `{"on_hand":9223372036854775808,"version":2}`, asJSON, 400, "invalid_argument", "on_hand", "must be an integer, without fraction or exponent, of at most 64 bits"},
+		{"half a unit", "PUT", stock, `{"on_hand":0.5,"version":2}`, asJSON, 400, "invalid_argument", "on_hand", "must be an integer, without fraction or exponent, of at most 64 bits"},
+		{"negative version", "PUT", stock, `{"on_hand":1,"version":-1}`, asJSON, 400, "invalid_argument", "version", "must be that of the location, or 0 where there never was any stock"},
+		{"count with a reason", "PUT", stock, `{"on_hand":1,"version":2,"reason":"counted"}`, asJSON, 400, "invalid_argument", "reason", "is no field of this object"},
+		{"count at a long location", "PUT", stock, `{"on_hand":1,"version":0,"location":"` + long + `"}`, asJSON, 400, "invalid_argument", "location", "must be valid UTF-8 of at most 255 characters"},
+		{"count of another version", "PUT", stock, `{"on_hand":1,"version":1}`, asJSON, 412, "version_mismatch", "", "the stock of item 1024 at main has version 2, not 1: read it again"},
+		{"count of an unknown item", "PUT", "/api/v1/stock/77", `{"on_hand":1,"version":0}`, asJSON, 404, "not_found", "", "there is no item 77"},
+		{"count of no item", "PUT", "/api/v1/stock/0", `{"on_hand":1,"version":0}`, asJSON, 400, "invalid_argument", "item_id", "must be a positive integer, not 0"},
+		{"count without a type", "PUT", stock, `{"on_hand":1,"version":2}`, "", 415, "unsupported_media_type", "", `the Content-Type is ""; it must be application/json`},
+		{"unknown policy", "PATCH", stock, `{"policy":"maybe"}`, "", 400, "invalid_argument", "policy", "must be deny or backorder"},
+		{"no policy", "PATCH", stock, `{"policy":null}`, "", 400, "invalid_argument", "policy", "must be deny or backorder"},
+		{"negative backorder limit", "PATCH", stock, `{"backorder_limit":-1}`, "", 400, "invalid_argument", "backorder_limit", "must be 0 to 1000000000, or null"},
+		{"huge backorder limit", "PATCH", stock, `{"backorder_limit":1000000001}`, "", 400, "invalid_argument", "backorder_limit", "must be 0 to 1000000000, or null"},
+		{"overflowing backorder limit", "PATCH", stock, `{"backorder_limit":9223372036854775808}`, "", 400, "invalid_argument", "backorder_limit", "must be an integer, without fraction or exponent, of at most 64 bits"},
+		{"negative threshold", "PATCH", stock, `{"low_stock_threshold":-9223372036854775808}`, "", 400, "invalid_argument", "low_stock_threshold", "must be 0 to 1000000000, or null"},
+		{"huge threshold", "PATCH", stock, `{"low_stock_threshold":1000000001}`, "", 400, "invalid_argument", "low_stock_threshold", "must be 0 to 1000000000, or null"},
+		{"threshold as text", "PATCH", stock, `{"low_stock_threshold":"5"}`, "", 400, "invalid_argument", "low_stock_threshold", "must be an integer, without fraction or exponent, of at most 64 bits"},
+		{"no default location", "PATCH", stock, `{"default_location":null}`, "", 400, "invalid_argument", "default_location", "must not be empty"},
+		{"empty default location", "PATCH", stock, `{"default_location":""}`, "", 400, "invalid_argument", "default_location", "must not be empty"},
+		{"long default location", "PATCH", stock, `{"default_location":"` + long + `"}`, "", 400, "invalid_argument", "default_location", "must be valid UTF-8 of at most 255 characters"},
+		{"unknown rule", "PATCH", stock, `{"on_hand":5}`, "", 400, "invalid_argument", "on_hand", "is no field of this object"},
+		{"rules of an unknown item", "PATCH", "/api/v1/stock/77", `{"policy":"deny"}`, "", 404, "not_found", "", "there is no item 77"},
+		{"strange threshold switch", "GET", "/api/v1/stock?below_threshold=1", "", "", 400, "invalid_argument", "below_threshold", `must be true or false, not "1"`},
+		{"empty threshold switch", "GET", "/api/v1/stock?below_threshold=", "", "", 400, "invalid_argument", "below_threshold", `must be true or false, not ""`},
+		{"made-up cursor of stock", "GET", "/api/v1/stock?cursor=AAAA", "", "", 400, "invalid_argument", "cursor", "is not a cursor of this list; take next_cursor from the page before, with the same query"},
+		{"stock over the most", "GET", "/api/v1/stock?limit=101", "", "", 400, "invalid_argument", "limit", `must be an integer from 1 to 100, not "101"`},
+		{"unknown parameter of stock", "GET", "/api/v1/stock?low=true", "", "", 400, "invalid_argument", "low", "is no parameter of this path; it takes limit, cursor, below_threshold"},
 		{"import without CSV", "POST", imports, `{}`, "Content-Type: application/json", 415, "unsupported_media_type", "", `the Content-Type is "application/json"; it must be text/csv`},
 		{"import of nothing", "POST", imports, ``, "Content-Type: text/csv", 400, "invalid_argument", "body", "is empty; it must be a CSV file with a header"},
 		{"import without columns", "POST", imports, "Handle,Title\nh,t\n", "Content-Type: text/csv", 400, "invalid_argument", "Variant Price", "is missing; the header must have the columns Handle, Title and Variant Price"},
@@ -107,9 +143,10 @@ func TestBadInputIsAnsweredWithWhatIsWrongAndWhatIsAllowed(t *testing.T) {
 		if len(all.Items) != 2 || all.Items[0].Version != 1 || all.Items[1].Version != 1 {
 			t.Errorf("the catalogue is %+v", all.Items)
 		}
-		var left stock
-		s.send("GET", "/api/v1/stock/1024", "").want(t, http.StatusOK, &left)
-		if left.OnHand != 1_000_000_100 || left.Version != 2 || len(left.Locations) != 1 {
+		var left ruled
+		s.send("GET", stock, "").want(t, http.StatusOK, &left)
+		if left.OnHand != 1_000_000_100 || left.Version != 2 || len(left.Locations) != 1 ||
+			left.Policy != "deny" || left.BackorderLimit != nil || left.DefaultLocation != "main" || left.LowStockThreshold != nil {
 			t.Errorf("the stock is %+v", left)
 		}
 	})
@@ -133,6 +170,9 @@ func TestMethodNotAllowedNamesTheMethodsThatAre(t *testing.T) {
 	t.Parallel()
 	s := open(t, config(t.TempDir()))
 	if allow := s.send("PUT", "/api/v1/items/1024", "").want(t, http.StatusMethodNotAllowed, nil).header.Get("Allow"); allow != "GET, PATCH, DELETE" {
+		t.Errorf("Allow is %q", allow)
+	}
+	if allow := s.send("DELETE", "/api/v1/stock/1024", "").want(t, http.StatusMethodNotAllowed, nil).header.Get("Allow"); allow != "GET, PUT, PATCH" {
 		t.Errorf("Allow is %q", allow)
 	}
 	if body := s.send("HEAD", "/api/v1/items/1024", "").want(t, http.StatusOK, nil).body; body != "" {

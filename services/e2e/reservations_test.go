@@ -131,6 +131,67 @@ func TestAReservationIsAllOrNothing(t *testing.T) {
 	s.wantBalance(none, balance{})
 }
 
+func TestAReservationHasUpToAHundredLines(t *testing.T) {
+	t.Parallel()
+	s := open(t, config(t.TempDir()))
+	id := s.create("Hat").ID
+	const unknown = 999_999
+	lines := make([]string, 100)
+	for i := range lines {
+		at := fmt.Sprintf("shelf %d", i)
+		s.send("POST", fmt.Sprintf("/api/v1/stock/%d/movements", id), fmt.Sprintf(`{"delta":2,"reason":"received","location":%q}`, at)).want(t, http.StatusCreated, nil)
+		lines[i] = fmt.Sprintf(`{"item_id":%d,"quantity":1,"location":%q}`, id, at)
+	}
+	reserve := func() answer {
+		return s.send("POST", reservations, `{"lines":[`+strings.Join(lines, ",")+`]}`)
+	}
+	var made reservation
+	reserve().want(t, http.StatusCreated, &made)
+	if len(made.Lines) != 100 {
+		t.Errorf("%d lines", len(made.Lines))
+	}
+	s.wantBalance(id, balance{OnHand: 200, Available: 100, Held: 100, Version: 200})
+
+	var refused struct {
+		problem
+		Lines []struct {
+			ItemID    int64  `json:"item_id"`
+			Location  string `json:"location"`
+			Asked     int64  `json:"asked"`
+			Available int64  `json:"available"`
+		} `json:"lines"`
+	}
+	good := lines[50]
+	lines[50] = fmt.Sprintf(`{"item_id":%d,"quantity":1}`, unknown)
+	reserve().want(t, http.StatusConflict, &refused)
+	if text := fmt.Sprint(refused.Lines); refused.Code != "sold_out" || text != fmt.Sprintf("[{%d main 1 0}]", unknown) {
+		t.Errorf("an unknown item among good ones: refused with %s and %s", refused.Code, text)
+	}
+	s.wantBalance(id, balance{OnHand: 200, Available: 100, Held: 100, Version: 200})
+
+	lines[50] = good
+	reserve().want(t, http.StatusCreated, nil)
+	reserve().want(t, http.StatusConflict, &refused)
+	if len(refused.Lines) != 100 || refused.Lines[99].Location != "shelf 99" || refused.Lines[99].Asked != 1 || refused.Lines[99].Available != 0 {
+		t.Errorf("all are sold out: %d lines, the last is %+v", len(refused.Lines), refused.Lines[len(refused.Lines)-1])
+	}
+	s.wantBalance(id, balance{OnHand: 200, Held: 200, Version: 300})
+}
+
+func TestAnotherKeyIsAnotherCommand(t *testing.T) {
+	t.Parallel()
+	s := open(t, config(t.TempDir()))
+	id := s.stocked("Hat", 10)
+	first, second := s.reserve(id, 1, "Idempotency-Key: a"), s.reserve(id, 1, "Idempotency-Key: b")
+	if first.ID == second.ID {
+		t.Errorf("both are %s", first.ID)
+	}
+	s.step(first.ID, "commit", "Idempotency-Key: a") // the key of another operation
+	s.step(first.ID, "commit", "Idempotency-Key: b") // taken already
+	s.step(second.ID, "release", "Idempotency-Key: a")
+	s.wantBalance(id, balance{OnHand: 10, Available: 9, Committed: 1, Version: 5})
+}
+
 func TestAStepIsTakenInTheRightStateOnly(t *testing.T) {
 	t.Parallel()
 	s := open(t, config(t.TempDir()))
@@ -309,6 +370,15 @@ func TestABadReservationIsAnsweredWithWhatIsAllowed(t *testing.T) {
 		{"POST", "", `{"lines":[{"item_id":1,"quantity":1000000001}]}`, 400, "lines[0].quantity must be 1 to 1000000000"},
 		{"POST", "", `{"lines":[{"item_id":1,"quantity":9223372036854775808}]}`, 400, "lines[0].quantity must be an integer"},
 		{"POST", "", `{"lines":[{"item_id":1,"quantity":1.5}]}`, 400, "lines[0].quantity must be an integer"},
+		{"POST", "", `{"lines":[{"item_id":1}]}`, 400, "lines[0].quantity must be 1 to 1000000000"},
+		{"POST", "", `{"lines":null}`, 400, "lines must be 1 to 100 lines, not 0"},
+		{"POST", "", `{"lines":[{"item_id":9223372036854775808,"quantity":1}]}`, 400, "lines[0].item_id must be an integer"},
+		{"POST", "", `{"lines":[{"item_id":-1,"quantity":1}]}`, 400, "lines[0].item_id must be a positive integer"},
+		{"POST", "", `{"lines":[{"item_id":1,"quantity":1,"sku":"x"}]}`, 400, "lines[0].sku is no field of this object"},
+		{"POST", "", `{"lines":[{"item_id":1,"quantity":1,"location":"` + strings.Repeat("x", 256) + `"}]}`, 400, "lines[0].location must be valid UTF-8 of at most 255 characters"},
+		{"POST", "", `{"lines":[{"item_id":1,"quantity":1}],"ttl_seconds":-1}`, 400, "ttl_seconds must be 1 to 86400, not -1"},
+		{"POST", "", `{"lines":[{"item_id":1,"quantity":1}],"ttl_seconds":9223372036854775808}`, 400, "ttl_seconds must be an integer"},
+		{"POST", "", `{"lines":[{"item_id":1,"quantity":1}],"actor":"ann"}`, 400, "actor is no field of this object"},
 		{"POST", "", `{"lines":[{"item_id":0,"quantity":1}]}`, 400, "lines[0].item_id must be a positive integer"},
 		{"POST", "", `{"lines":[{"item_id":1,"quantity":1},{"item_id":1,"quantity":2}]}`, 400, "lines[1].item_id is the same as in lines[0]; add their quantities"},
 		{"POST", "", `{"lines":[{"item_id":1,"quantity":1}],"ttl_seconds":0}`, 400, "ttl_seconds must be 1 to 86400, not 0"},
@@ -317,8 +387,20 @@ func TestABadReservationIsAnsweredWithWhatIsAllowed(t *testing.T) {
 		{"POST", "", `{"lines":[{"item_id":1,"quantity":1}],"ttl":5}`, 400, "ttl is no field of this object"},
 		{"POST", "", `{"lines":[{"item_id":1,"quantity":1,"location":"moon"}]}`, 409, "of item 1 at moon 1 are asked for and 0 available"},
 		{"POST", "/" + made.ID + "/extend", `{"ttl_seconds":86401}`, 400, "ttl_seconds must be 1 to 86400, not 86401"},
+		{"POST", "/" + made.ID + "/extend", `{"ttl_seconds":0}`, 400, "ttl_seconds must be 1 to 86400, not 0"},
+		{"POST", "/" + made.ID + "/extend", `{"ttl_seconds":-1}`, 400, "ttl_seconds must be 1 to 86400, not -1"},
+		{"POST", "/" + made.ID + "/extend", `{"actor":"ann"}`, 400, "actor is no field of this object"},
+		{"POST", "/" + made.ID + "/extend", ``, 400, "body is empty; it must be a JSON object"},
+		{"POST", "/" + made.ID + "/commit", `{"quantity":1}`, 400, "quantity is no field of this object"},
+		{"POST", "/" + made.ID + "/release", `{"lines":[]}`, 400, "lines is no field of this object"},
+		{"POST", "/" + made.ID + "/fulfil", `{"actor":7}`, 400, "actor must be a string"},
+		{"POST", "/" + made.ID + "/fulfil", `{"actor":"` + strings.Repeat("x", 256) + `"}`, 400, "actor must be valid UTF-8 of at most 255 characters"},
 		{"POST", "/" + made.ID + "/cancel", ``, 404, "there is nothing at"},
 		{"POST", "/nobody/commit", ``, 404, `there is no reservation "nobody"`},
+		{"POST", "/00000000-0000-7000-8000-000000000000/commit", ``, 404, `there is no reservation "00000000-0000-7000-8000-000000000000"`},
+		{"POST", "/00000000-0000-7000-8000-000000000000/fulfil", ``, 404, `there is no reservation "00000000-0000-7000-8000-000000000000"`},
+		{"POST", "/00000000-0000-7000-8000-000000000000/release", ``, 404, `there is no reservation "00000000-0000-7000-8000-000000000000"`},
+		{"POST", "/00000000-0000-7000-8000-000000000000/extend", `{}`, 404, `there is no reservation "00000000-0000-7000-8000-000000000000"`},
 		{"GET", "/nobody", ``, 404, `there is no reservation "nobody"`},
 		{"GET", "?state=held", ``, 400, `state must be HELD, COMMITTED, FULFILLED, RELEASED or EXPIRED, not "held"`},
 		{"GET", "?item_id=0", ``, 400, "item_id must be a positive integer"},

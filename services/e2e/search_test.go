@@ -10,7 +10,10 @@ import (
 
 func TestSearchRanksByWhereTheWordsAre(t *testing.T) {
 	t.Parallel()
-	s := open(t, config(t.TempDir()))
+	onBothEngines(t, searchRanksByWhereTheWordsAre)
+}
+
+func searchRanksByWhereTheWordsAre(t *testing.T, s running) {
 	for _, body := range []string{
 		`{"title":"1","description":"goes with a jacket"}`,
 		`{"title":"2","tags":["jackets"]}`,
@@ -47,7 +50,10 @@ func TestSearchRanksByWhereTheWordsAre(t *testing.T) {
 
 func TestSearchFollowsChanges(t *testing.T) {
 	t.Parallel()
-	s := open(t, config(t.TempDir()))
+	onBothEngines(t, searchFollowsChanges)
+}
+
+func searchFollowsChanges(t *testing.T, s running) {
 	path := fmt.Sprintf("/api/v1/items/%d", s.create("Beret").ID)
 	found := func(query string) int {
 		var got page

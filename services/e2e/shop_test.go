@@ -61,7 +61,7 @@ type running struct {
 }
 
 // open starts a shop that stops with the test.
-func open(t *testing.T, cfg shop.Config) running {
+func open(t testing.TB, cfg shop.Config) running {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	opened, err := shop.New(ctx, cfg)
@@ -115,7 +115,7 @@ func (p process) kill() {
 
 // client talks HTTP to a shop.
 type client struct {
-	t    *testing.T
+	t    testing.TB
 	base string
 }
 
@@ -160,7 +160,7 @@ func (c client) try(method, path string, body io.Reader, header ...string) (answ
 }
 
 // want fails the test unless the status is the expected one, and decodes the body into value.
-func (a answer) want(t *testing.T, status int, value any) answer {
+func (a answer) want(t testing.TB, status int, value any) answer {
 	t.Helper()
 	if a.status != status {
 		t.Fatalf("status %d, want %d: %s", a.status, status, a.body)

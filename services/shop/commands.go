@@ -23,7 +23,7 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 	cfg := DefaultConfig()
 	open := &ffcli.Command{
 		Name:       "kiteshop",
-		ShortUsage: "kiteshop [flags] | import FILE | client | registry",
+		ShortUsage: "kiteshop [flags] | import FILE | client | registry | reconcile",
 		ShortHelp:  "runs the whole shop in one process",
 		FlagSet:    config.FlagSet("kiteshop", &cfg),
 		Options:    config.Options(),
@@ -34,7 +34,7 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 			return run(ctx, cfg, stdout)
 		},
 	}
-	open.Subcommands = []*ffcli.Command{importCommand(stdout), clientCommand(stdout), registryCommand(stdout)}
+	open.Subcommands = []*ffcli.Command{importCommand(stdout), clientCommand(stdout), registryCommand(stdout), reconcileCommand(stdout)}
 
 	sets := []*flag.FlagSet{open.FlagSet}
 	for _, command := range open.Subcommands {

@@ -74,6 +74,57 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- with $parameters }}?{{ join "&" . }}{{ end }}
 {{- end }}
 
+{{- /* The Secret whose keys are files in /etc/kiteshop/database, or nothing. */}}
+{{- define "service.databaseSecret" -}}
+{{- if eq .Values.storage.kind "database" -}}
+{{- with .Values.global.database -}}
+{{ .urlSecret | default .secret | default (ternary "postgresql-auth" "" (empty .url)) }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- /* The database's URL without the password, or nothing where all of it is secret. */}}
+{{- define "service.databaseURL" -}}
+{{- with .Values.global.database -}}
+{{- if not .urlSecret -}}
+{{- $url := .url | default "postgres://kiteshop@postgresql:5432/kiteshop?sslmode=disable" -}}
+{{- if or (not (regexMatch "^postgres(ql)?://[^:@/? ]+@[A-Za-z0-9.-]+(:[0-9]+)?/[^/? ]+([?][^ ]*)?$" $url)) (regexMatch "[?&]password(_file)?=" $url) -}}
+{{ fail "\n\nglobal.database.url must be as postgres://USER@HOST:5432/DATABASE?sslmode=verify-full, without a password: whoever may read ConfigMaps would know it. Put the password into the key `password` of a Secret, and name that with global.database.secret; or all of the URL into the key `url`, with global.database.urlSecret.\n" }}
+{{- end -}}
+{{ $url }}
+{{- if include "service.databaseSecret" $ }}{{ ternary "&" "?" (contains "?" $url) }}password_file=/etc/kiteshop/database/password{{ end }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- /* host:port of the database, *:port where the host is secret, or nothing without one. */}}
+{{- define "service.databaseAddress" -}}
+{{- if eq .Values.storage.kind "database" -}}
+{{- $host := regexReplaceAll "^[a-z]+://([^@]*@)?([^/?]*).*$" (include "service.databaseURL" .) "${2}" -}}
+{{- if not $host -}}
+*:{{ .Values.global.database.port }}
+{{- else -}}
+{{ $host }}{{ if not (regexMatch ":[0-9]+$" $host) }}:5432{{ end }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- /* True where the data is a SQLite file, which one process opens. */}}
+{{- define "service.file" -}}
+{{- if has .Values.storage.kind (list "ephemeral" "persistent") }}true{{ end -}}
+{{- end }}
+
+{{- /* How many pods there are at least. */}}
+{{- define "service.replicas" -}}
+{{- if .Values.autoscaling.enabled -}}
+{{ .Values.autoscaling.minReplicas }}
+{{- else if kindIs "invalid" .Values.replicas -}}
+{{ ternary 1 2 (eq (include "service.file" .) "true") }}
+{{- else -}}
+{{ .Values.replicas }}
+{{- end -}}
+{{- end }}
+
 {{- /* The pods of another service in the namespace, which holds one shop. */}}
 {{- define "service.peer" -}}
 podSelector: {matchLabels: {app.kubernetes.io/name: {{ . }}}}
@@ -83,8 +134,12 @@ podSelector: {matchLabels: {app.kubernetes.io/name: {{ . }}}}
 KITESHOP_{{ .Values.protocol | upper }}: ":{{ .Values.port }}"
 KITESHOP_ADMIN: ":{{ .Values.adminPort }}"
 KITESHOP_REGISTRY: {{ include "service.registry" . | quote }}
-{{- if ne .Values.storage.kind "none" }}
+{{- if include "service.file" . }}
 KITESHOP_DATA: /data
+{{- else if eq .Values.storage.kind "database" }}
+{{- with include "service.databaseURL" . }}
+KITESHOP_STORE: {{ . | quote }}
+{{- end }}
 {{- end }}
 {{- range $flag, $value := .Values.config }}
 KITESHOP_{{ $flag | upper | replace "-" "_" }}: {{ $value | toString | quote }}

@@ -1,6 +1,9 @@
 {{- define "service.pod" -}}
 {{- $secret := include "service.registrySecret" . -}}
-{{- $stored := ne .Values.storage.kind "none" -}}
+{{- $stored := include "service.file" . -}}
+{{- $database := include "service.databaseSecret" . -}}
+{{- $urlSecret := ternary .Values.global.database.urlSecret "" (eq .Values.storage.kind "database") -}}
+{{- $advertised := not (has .Values.global.registry.kind (list "static" "dns")) -}}
 {{- $scratch := eq .Values.global.registry.kind "nacos" -}}{{/* its client writes a log and a cache below /tmp */}}
 automountServiceAccountToken: false
 enableServiceLinks: false # they would make KITESHOP_ variables of services' names
@@ -9,7 +12,7 @@ securityContext:
   runAsNonRoot: true
   runAsUser: 65532
   runAsGroup: 65532
-  {{- if or $stored $secret }}
+  {{- if or $stored $secret $database }}
   fsGroup: 65532
   fsGroupChangePolicy: OnRootMismatch
   {{- end }}
@@ -44,18 +47,24 @@ containers:
     imagePullPolicy: {{ .Values.image.pullPolicy }}
     envFrom:
       - configMapRef: {name: {{ include "service.name" . }}}
-    {{- if not (has .Values.global.registry.kind (list "static" "dns")) }}
+    {{- if or $advertised $urlSecret }}
     env:
+      {{- if $advertised }}
       - name: KITESHOP_ADVERTISE
         valueFrom: {fieldRef: {fieldPath: status.podIP}}
+      {{- end }}
+      {{- with $urlSecret }}
+      - name: KITESHOP_STORE
+        valueFrom: {secretKeyRef: {name: {{ . }}, key: url}}
+      {{- end }}
     {{- end }}
     ports:
       - {name: {{ .Values.protocol }}, containerPort: {{ .Values.port }}}
       - {name: admin, containerPort: {{ .Values.adminPort }}}
-    startupProbe: # up to 2 minutes for a migration
+    startupProbe: # up to 1 minute for the database to come, and 2 for a migration
       httpGet: {path: /livez, port: admin}
       periodSeconds: 1
-      failureThreshold: 120
+      failureThreshold: 180
     livenessProbe:
       httpGet: {path: /livez, port: admin}
       periodSeconds: 10
@@ -74,7 +83,7 @@ containers:
       readOnlyRootFilesystem: true
       capabilities: {drop: [ALL]}
     resources: {{- toYaml .Values.resources | nindent 6 }}
-    {{- if or $stored $secret $scratch }}
+    {{- if or $stored $secret $database $scratch }}
     volumeMounts:
       {{- if $stored }}
       - {name: data, mountPath: /data}
@@ -82,11 +91,14 @@ containers:
       {{- if $secret }}
       - {name: registry, mountPath: /etc/kiteshop/registry, readOnly: true}
       {{- end }}
+      {{- if $database }}
+      - {name: database, mountPath: /etc/kiteshop/database, readOnly: true}
+      {{- end }}
       {{- if $scratch }}
       - {name: scratch, mountPath: /tmp}
       {{- end }}
     {{- end }}
-{{- if or $stored $secret $scratch }}
+{{- if or $stored $secret $database $scratch }}
 volumes:
   {{- if eq .Values.storage.kind "persistent" }}
   - name: data
@@ -98,6 +110,10 @@ volumes:
   {{- with $secret }}
   - name: registry
     secret: {secretName: {{ . }}, defaultMode: 0440, items: [{key: password, path: password}]}
+  {{- end }}
+  {{- with $database }}
+  - name: database
+    secret: {secretName: {{ . }}, defaultMode: 0440}
   {{- end }}
   {{- if $scratch }}
   - name: scratch

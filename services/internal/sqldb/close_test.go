@@ -3,6 +3,7 @@ package sqldb_test
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 
@@ -36,6 +37,17 @@ func TestCloseWaitsForTheWriteThatIsUnderWay(t *testing.T) {
 		}
 		synctest.Wait()
 	})
+}
+
+func TestCloseLeavesTheFileWhole(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	db := openDir(t, dir, schema(1))
+	insert(t, db, 1, "kite")
+	closeDB(t, db)
+	if beside, err := filepath.Glob(filepath.Join(dir, "shop.db-*")); err != nil || len(beside) > 0 {
+		t.Errorf("beside the file there are %v (error %v): a connection is open", beside, err)
+	}
 }
 
 func closeLetsTheWriteThatIsUnderWayEnd(t *testing.T, db *sqldb.DB) {

@@ -12,6 +12,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -95,7 +96,7 @@ func (p *postgres) connect(ctx context.Context, parts parts, schema string, migr
 	reader := stdlib.OpenDBFromPool(p.readers)
 	p.pools = []*sql.DB{p.write, reader}
 	onTx := func(tx *sql.Tx) runner { return numbered{tx, &p.texts} }
-	return &Reader{pool: reader, runner: numbered{reader, &p.texts}, onTx: onTx, level: sql.LevelRepeatableRead}, reader.PingContext(ctx)
+	return &Reader{pool: reader, onPool: numbered{reader, &p.texts}, onTx: onTx, level: sql.LevelRepeatableRead}, reader.PingContext(ctx)
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
@@ -241,8 +242,15 @@ func Explain(err error) error {
 	if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOutcomeUnknown) || !unavailable(err) {
 		return err
 	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	return fmt.Errorf("%w: %w", ErrUnavailable, oneLine{err})
 }
+
+// oneLine is an error of the driver, which gives each attempt a line of its own.
+type oneLine struct{ error }
+
+func (e oneLine) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+
+func (e oneLine) Unwrap() error { return e.error }
 
 func unavailable(err error) bool {
 	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {

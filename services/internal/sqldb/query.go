@@ -45,10 +45,15 @@ func (r Row) Scan(dest ...any) (err error) {
 
 // Reader runs queries, several at a time.
 type Reader struct {
-	runner
-	pool  *sql.DB
-	onTx  func(*sql.Tx) runner
-	level sql.IsolationLevel // at which all queries of a transaction see the same
+	pool   *sql.DB
+	onPool runner
+	onTx   func(*sql.Tx) runner
+	level  sql.IsolationLevel // at which all queries of a transaction see the same
+}
+
+// Query implements Querier.
+func (r *Reader) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return r.onPool.Query(ctx, query, args...)
 }
 
 // View runs queries that all see the database as it is at the first of them.
@@ -125,6 +130,16 @@ func (p *parsed) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
 	}
 	kept, _ := p.statements.LoadOrStore(query, statement)
 	return kept.(*sql.Stmt), nil
+}
+
+// close is for what is parsed on a connection: a file stays open as long as it has statements.
+func (p *parsed) close() error {
+	var problems []error
+	p.statements.Range(func(_, statement any) bool {
+		problems = append(problems, statement.(*sql.Stmt).Close())
+		return true
+	})
+	return errors.Join(problems...)
 }
 
 // numbered runs statements on PostgreSQL, which wants $1 for the first ? and so

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,7 +25,8 @@ const readers = 4
 type sqlite struct {
 	lock  *flock.Flock
 	pools []*sql.DB
-	tx    *Tx // of the one connection that writes
+	conn  *sql.Conn // the one that writes
+	write *parsed   // on conn
 }
 
 func openSQLite(ctx context.Context, path string, migrations fs.FS) (*DB, error) {
@@ -70,17 +72,16 @@ func (s *sqlite) connect(ctx context.Context, path string, migrations fs.FS) (*R
 	if err := migrateSQLite(ctx, writer, migrations); err != nil {
 		return nil, err
 	}
-	conn, err := writer.Conn(ctx)
-	if err != nil {
+	if s.conn, err = writer.Conn(ctx); err != nil {
 		return nil, err
 	}
-	s.tx = &Tx{&parsed{on: conn}}
+	s.write = &parsed{on: s.conn}
 	reader, err := s.open(dsn(path, "_pragma=query_only(1)"), readers)
 	if err != nil {
 		return nil, err
 	}
 	onTx := func(tx *sql.Tx) runner { return &parsed{on: tx} }
-	return &Reader{pool: reader, runner: &parsed{on: reader}, onTx: onTx}, reader.PingContext(ctx)
+	return &Reader{pool: reader, onPool: &parsed{on: reader}, onTx: onTx}, reader.PingContext(ctx)
 }
 
 func (s *sqlite) open(source string, connections int) (*sql.DB, error) {
@@ -120,7 +121,7 @@ func migrateSQLite(ctx context.Context, db *sql.DB, migrations fs.FS) error {
 // update begins, works and commits, or rolls back, also when do panics.
 func (s *sqlite) update(ctx context.Context, do func(ctx context.Context, tx *Tx) error) (err error) {
 	ctx = context.WithoutCancel(ctx)
-	if err := s.tx.Exec(ctx, `BEGIN IMMEDIATE`); err != nil {
+	if err := s.write.Exec(ctx, `BEGIN IMMEDIATE`); err != nil {
 		return err
 	}
 	committed := false
@@ -128,14 +129,14 @@ func (s *sqlite) update(ctx context.Context, do func(ctx context.Context, tx *Tx
 		if committed {
 			return
 		}
-		if undo := s.tx.Exec(ctx, `ROLLBACK`); undo != nil {
+		if undo := s.write.Exec(ctx, `ROLLBACK`); undo != nil {
 			err = errors.Join(err, fmt.Errorf("rollback: %w", undo))
 		}
 	}()
-	if err := do(ctx, s.tx); err != nil {
+	if err := do(ctx, &Tx{s.write}); err != nil {
 		return err
 	}
-	if err := s.tx.Exec(ctx, `COMMIT`); err != nil {
+	if err := s.write.Exec(ctx, `COMMIT`); err != nil {
 		return err
 	}
 	committed = true
@@ -144,7 +145,10 @@ func (s *sqlite) update(ctx context.Context, do func(ctx context.Context, tx *Tx
 
 func (s *sqlite) close() error {
 	var problems []error
-	for _, pool := range s.pools {
+	if s.conn != nil { // else opening failed before
+		problems = append(problems, s.write.close(), s.conn.Close())
+	}
+	for _, pool := range slices.Backward(s.pools) { // the writer last: it tidies up the file, which readers cannot
 		problems = append(problems, pool.Close())
 	}
 	return errors.Join(append(problems, s.lock.Close())...)

@@ -24,7 +24,7 @@ const (
 	connectTimeout = 500 * time.Millisecond
 	// maxIdle is how many connections to one instance wait for the next call.
 	// Beyond Kitex's default of 10 every call would dial anew.
-	maxIdle = 256
+	maxIdle = 1024
 )
 
 // ClientOptions make a generated client find its service in registry and name

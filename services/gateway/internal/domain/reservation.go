@@ -43,7 +43,9 @@ type Step struct {
 	Name string
 	// TTLSeconds is for extend.
 	TTLSeconds int64
-	Key        string
+	// Actor is for fulfil: who causes the movements.
+	Actor string
+	Key   string
 }
 
 // ReservationFilter selects reservations; zero fields select all.

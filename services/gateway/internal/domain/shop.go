@@ -113,8 +113,17 @@ type Balance struct {
 type Stock struct {
 	ItemID int64 `json:"item_id"`
 	Balance
-	Policy    string     `json:"policy"`
-	Locations []Location `json:"locations"`
+	Policy            string     `json:"policy"`
+	BackorderLimit    *int64     `json:"backorder_limit"` // nil: none
+	DefaultLocation   string     `json:"default_location"`
+	LowStockThreshold *int64     `json:"low_stock_threshold"` // nil: none
+	Locations         []Location `json:"locations"`
+}
+
+// StockPage is a part of the stock of all items.
+type StockPage struct {
+	Items []Stock `json:"items"`
+	Next  string  `json:"next_cursor,omitzero"`
 }
 
 // Location is the balance at one place.
@@ -131,6 +140,7 @@ type Movement struct {
 	Reason    string    `json:"reason"`
 	Reference string    `json:"reference"`
 	Location  string    `json:"location"`
+	Actor     string    `json:"actor,omitzero"`
 	CreatedAt time.Time `json:"created_at"`
 }
 
@@ -147,14 +157,43 @@ type Adjustment struct {
 	Reason    string
 	Reference string
 	Location  string
+	Actor     string
 	Key       string
+}
+
+// Count asks to make on_hand a number.
+type Count struct {
+	ItemID int64
+	OnHand int64
+	// Version is that of the location as the caller knows it; 0: there never was any stock.
+	Version   int64
+	Reference string
+	Location  string
+	Actor     string
+	Key       string
+}
+
+// Rules asks to set how an item is sold; nil leaves one as it is, and a
+// pointer to nil removes a limit.
+type Rules struct {
+	ItemID            int64
+	Policy            *string
+	BackorderLimit    **int64
+	DefaultLocation   *string
+	LowStockThreshold **int64
+	Key               string
 }
 
 // Stocks is the inventory. Errors are faults.
 type Stocks interface {
 	Get(ctx context.Context, itemID int64) (Stock, error)
+	// List returns the stock of all items, or of those that have less available than their threshold.
+	List(ctx context.Context, belowThreshold bool, limit int, cursor string) (StockPage, error)
 	Movements(ctx context.Context, itemID int64, limit int, cursor string) (MovementPage, error)
 	Adjust(ctx context.Context, a Adjustment) (Movement, Stock, error)
+	// Set returns version_mismatch when somebody changed the stock meanwhile.
+	Set(ctx context.Context, count Count) (Stock, error)
+	Configure(ctx context.Context, rules Rules) (Stock, error)
 	StockImporter
 	Reservations
 }
@@ -190,4 +229,20 @@ func (s *Shop) Adjust(ctx context.Context, a Adjustment) (Movement, Stock, error
 		return Movement{}, Stock{}, err
 	}
 	return s.Stocks.Adjust(ctx, a)
+}
+
+// SetStock makes what is on hand of an item a number, or returns not_found.
+func (s *Shop) SetStock(ctx context.Context, count Count) (Stock, error) {
+	if _, err := s.Items.Get(ctx, count.ItemID); err != nil {
+		return Stock{}, err
+	}
+	return s.Stocks.Set(ctx, count)
+}
+
+// Configure sets how an item is sold, or returns not_found.
+func (s *Shop) Configure(ctx context.Context, rules Rules) (Stock, error) {
+	if _, err := s.Items.Get(ctx, rules.ItemID); err != nil {
+		return Stock{}, err
+	}
+	return s.Stocks.Configure(ctx, rules)
 }

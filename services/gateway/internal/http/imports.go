@@ -13,14 +13,14 @@ func (h *Handler) importItems(ctx context.Context, c *app.RequestContext) error 
 	if err := checkQuery(c, "set_stock"); err != nil {
 		return err
 	}
-	set := c.Query("set_stock")
-	if _, given := c.GetQuery("set_stock"); given && set != "true" && set != "false" {
-		return fault.Invalid("set_stock", "must be true or false, not %q", set)
+	set, err := boolQuery(c, "set_stock")
+	if err != nil {
+		return err
 	}
 	if err := mediaType(c, "text/csv"); err != nil {
 		return err
 	}
-	report, err := h.shop.Import(ctx, boundedBody(c, maxImport), set == "true")
+	report, err := h.shop.Import(ctx, boundedBody(c, maxImport), set)
 	if err != nil {
 		return importFault(report.Rows, bodyFault(err))
 	}

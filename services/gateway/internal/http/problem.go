@@ -49,7 +49,7 @@ func statusOf(code fault.Code) int {
 		return consts.StatusUnsupportedMediaType
 	case fault.KeyReused:
 		return consts.StatusUnprocessableEntity
-	case fault.Unavailable, fault.OutcomeUnknown:
+	case fault.Unavailable, fault.Overloaded, fault.OutcomeUnknown:
 		return consts.StatusServiceUnavailable
 	default:
 		return consts.StatusInternalServerError
@@ -86,7 +86,7 @@ func writeProblem(ctx context.Context, c *app.RequestContext, err error) {
 	})
 }
 
-// retryAfterSeconds is when a service that was away may be asked again.
+// retryAfterSeconds is when a service that was away or overloaded may be asked again.
 const retryAfterSeconds = 1
 
 // ok answers with JSON.

@@ -17,6 +17,8 @@ import (
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 )
 
+const headerIfMatch = "If-Match"
+
 // checkQuery refuses parameters that the route does not know, or that are given twice.
 func checkQuery(c *app.RequestContext, known ...string) error {
 	var wrong []fault.Field
@@ -74,19 +76,36 @@ func pageQuery(c *app.RequestContext) (limit int, cursor string, err error) {
 	return limit, c.Query("cursor"), nil
 }
 
+// boolQuery reads true or false; absent is false.
+func boolQuery(c *app.RequestContext, name string) (bool, error) {
+	text, given := c.GetQuery(name)
+	if given && text != "true" && text != "false" {
+		return false, fault.Invalid(name, "must be true or false, not %q", text)
+	}
+	return text == "true", nil
+}
+
 // ifMatch reads the version that the caller has seen from If-Match; 0 is any.
-func ifMatch(c *app.RequestContext) (version int64, err error) {
-	header := strings.TrimSpace(string(c.GetHeader("If-Match")))
+func ifMatch(c *app.RequestContext) (int64, error) {
+	header := strings.TrimSpace(string(c.GetHeader(headerIfMatch)))
 	if header == "" || header == "*" {
 		return 0, nil
 	}
-	quoted, err := strconv.Unquote(header)
-	if err == nil && strings.HasPrefix(header, `"`) {
-		if version, err = strconv.ParseInt(quoted, 10, 64); err == nil && version > 0 {
-			return version, nil
-		}
+	version, valid := versionOf(header)
+	if !valid || version < 1 {
+		return 0, fault.Invalid(headerIfMatch, `must be one ETag of the item as it was given, such as "3", or *`)
 	}
-	return 0, fault.Invalid("If-Match", `must be one ETag of the item as it was given, such as "3", or *`)
+	return version, nil
+}
+
+// versionOf reads the version from an ETag, as 3 from "3" with its quotes.
+func versionOf(etag string) (version int64, valid bool) {
+	text, err := strconv.Unquote(etag)
+	if err != nil || !strings.HasPrefix(etag, `"`) {
+		return 0, false
+	}
+	version, err = strconv.ParseInt(text, 10, 64)
+	return version, err == nil
 }
 
 // mediaType checks the body's type and that it is UTF-8.
@@ -108,13 +127,41 @@ func decodeBody(c *app.RequestContext, value any, types ...string) error {
 	if err := mediaType(c, types...); err != nil {
 		return err
 	}
-	body, err := io.ReadAll(boundedBody(c, maxBody))
+	body, err := readBody(c)
 	if err != nil {
-		return bodyFault(err)
+		return err
 	}
-	if len(bytes.TrimSpace(body)) == 0 {
+	if len(body) == 0 {
 		return fault.Invalid("body", "is empty; it must be a JSON object")
 	}
+	return decode(body, value)
+}
+
+// decodeOptionalBody is decodeBody, but that the body may be left out.
+func decodeOptionalBody(c *app.RequestContext, value any, types ...string) error {
+	body, err := readBody(c)
+	if err != nil || len(body) == 0 {
+		return err
+	}
+	if err := mediaType(c, types...); err != nil {
+		return err
+	}
+	return decode(body, value)
+}
+
+// readBody reads at most maxBody bytes; nothing but space is nothing.
+func readBody(c *app.RequestContext) ([]byte, error) {
+	body, err := io.ReadAll(boundedBody(c, maxBody))
+	if err != nil {
+		return nil, bodyFault(err)
+	}
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil, nil
+	}
+	return body, nil
+}
+
+func decode(body []byte, value any) error {
 	return jsonFault(json.Unmarshal(body, value, json.RejectUnknownMembers(true)))
 }
 

@@ -21,6 +21,10 @@ type extendInput struct {
 	TTLSeconds *int64 `json:"ttl_seconds"`
 }
 
+type fulfilInput struct {
+	Actor string `json:"actor"`
+}
+
 func (h *Handler) reserve(ctx context.Context, c *app.RequestContext) error {
 	key, err := h.idempotencyKey(c)
 	if err != nil {
@@ -53,7 +57,7 @@ func ttlSeconds(given *int64) (int64, error) {
 	return *given, nil
 }
 
-// step answers POST /api/v1/reservations/:id/:step. Only extend has a body.
+// step answers POST /api/v1/reservations/:id/:step. Only extend must have a body.
 func (h *Handler) step(name string) handler {
 	return func(ctx context.Context, c *app.RequestContext) error {
 		key, err := h.idempotencyKey(c)
@@ -61,14 +65,21 @@ func (h *Handler) step(name string) handler {
 			return err
 		}
 		step := domain.Step{ID: c.Param("id"), Name: name, Key: key}
-		if name == "extend" {
+		switch name {
+		case "extend":
 			var input extendInput
-			if err := decodeBody(c, &input, typeJSON); err != nil {
-				return err
+			if err = decodeBody(c, &input, typeJSON); err == nil {
+				step.TTLSeconds, err = ttlSeconds(input.TTLSeconds)
 			}
-			if step.TTLSeconds, err = ttlSeconds(input.TTLSeconds); err != nil {
-				return err
-			}
+		case "fulfil":
+			var input fulfilInput
+			err = decodeOptionalBody(c, &input, typeJSON)
+			step.Actor = input.Actor
+		default:
+			err = decodeOptionalBody(c, &struct{}{}, typeJSON)
+		}
+		if err != nil {
+			return err
 		}
 		reservation, err := h.shop.Stocks.Step(ctx, step)
 		if err != nil {

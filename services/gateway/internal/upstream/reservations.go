@@ -23,7 +23,7 @@ func (s Stocks) Reserve(ctx context.Context, r domain.Reserve) (domain.Reservati
 
 // Step implements domain.Reservations.
 func (s Stocks) Step(ctx context.Context, step domain.Step) (domain.Reservation, error) {
-	req := &stock.ChangeReservationReq{Id: step.ID, IdempotencyKey: step.Key}
+	req := &stock.ChangeReservationReq{Id: step.ID, IdempotencyKey: step.Key, Actor: step.Actor}
 	switch step.Name {
 	case "commit":
 		return changed(s.Client.CommitReservation(ctx, req))

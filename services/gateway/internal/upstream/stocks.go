@@ -31,6 +31,19 @@ func (s Stocks) Get(ctx context.Context, itemID int64) (domain.Stock, error) {
 	return fromStock(resp.GetDetail()), nil
 }
 
+// List implements domain.Stocks.
+func (s Stocks) List(ctx context.Context, belowThreshold bool, limit int, cursor string) (domain.StockPage, error) {
+	resp, err := s.Client.ListStock(ctx, &stock.ListStockReq{BelowThreshold: belowThreshold, Limit: int32(limit), Cursor: cursor})
+	if err != nil {
+		return domain.StockPage{}, transport.ReadFault(stockService, err)
+	}
+	page := domain.StockPage{Items: make([]domain.Stock, len(resp.GetStocks())), Next: resp.GetNextCursor()}
+	for i, one := range resp.GetStocks() {
+		page.Items[i] = fromStock(one)
+	}
+	return page, nil
+}
+
 // Movements implements domain.Stocks.
 func (s Stocks) Movements(ctx context.Context, itemID int64, limit int, cursor string) (domain.MovementPage, error) {
 	resp, err := s.Client.ListMovements(ctx, &stock.ListMovementsReq{ItemId: itemID, Limit: int32(limit), Cursor: cursor})
@@ -47,7 +60,8 @@ func (s Stocks) Movements(ctx context.Context, itemID int64, limit int, cursor s
 // Adjust implements domain.Stocks.
 func (s Stocks) Adjust(ctx context.Context, a domain.Adjustment) (domain.Movement, domain.Stock, error) {
 	resp, err := s.Client.AdjustStock(ctx, &stock.AdjustStockReq{
-		ItemId: a.ItemID, Delta: a.Delta, Reason: toReason(a.Reason), Reference: a.Reference, Location: a.Location, IdempotencyKey: a.Key,
+		ItemId: a.ItemID, Delta: a.Delta, Reason: toReason(a.Reason), Reference: a.Reference, Location: a.Location,
+		Actor: a.Actor, IdempotencyKey: a.Key,
 	})
 	if err != nil {
 		return domain.Movement{}, domain.Stock{}, transport.WriteFault(stockService, err)
@@ -55,15 +69,40 @@ func (s Stocks) Adjust(ctx context.Context, a domain.Adjustment) (domain.Movemen
 	return fromMovement(resp.GetMovement()), fromStock(resp.GetStock()), nil
 }
 
+// Set implements domain.Stocks.
+func (s Stocks) Set(ctx context.Context, count domain.Count) (domain.Stock, error) {
+	resp, err := s.Client.SetStock(ctx, &stock.SetStockReq{
+		ItemId: count.ItemID, OnHand: count.OnHand, Version: count.Version, Reference: count.Reference, Location: count.Location,
+		Actor: count.Actor, IdempotencyKey: count.Key,
+	})
+	if err != nil {
+		return domain.Stock{}, transport.WriteFault(stockService, err)
+	}
+	return fromStock(resp.GetStock()), nil
+}
+
+// Configure implements domain.Stocks.
+func (s Stocks) Configure(ctx context.Context, rules domain.Rules) (domain.Stock, error) {
+	req := &stock.ConfigureStockReq{
+		ItemId: rules.ItemID, DefaultLocation: rules.DefaultLocation, BackorderLimit: toLimit(rules.BackorderLimit),
+		LowStockThreshold: toLimit(rules.LowStockThreshold), IdempotencyKey: rules.Key,
+	}
+	if rules.Policy != nil {
+		policy := toPolicy(*rules.Policy)
+		req.Policy = &policy
+	}
+	resp, err := s.Client.ConfigureStock(ctx, req)
+	if err != nil {
+		return domain.Stock{}, transport.WriteFault(stockService, err)
+	}
+	return fromStock(resp.GetStock()), nil
+}
+
 // Import implements domain.StockImporter.
 func (s Stocks) Import(ctx context.Context, lines []domain.StockLine, set bool) ([]domain.StockOutcome, error) {
 	req := &stock.ImportStockReq{Lines: make([]*stock.ImportLine, len(lines)), SetStock: set}
 	for i, line := range lines {
-		policy := stock.Policy_POLICY_DENY
-		if line.Policy == "backorder" {
-			policy = stock.Policy_POLICY_BACKORDER
-		}
-		req.Lines[i] = &stock.ImportLine{ItemId: line.ItemID, Key: line.Key, Quantity: line.Quantity, Policy: policy}
+		req.Lines[i] = &stock.ImportLine{ItemId: line.ItemID, Key: line.Key, Quantity: line.Quantity, Policy: toPolicy(line.Policy)}
 	}
 	resp, err := s.Client.ImportStock(ctx, req, callopt.WithRPCTimeout(importTimeout))
 	if err != nil {
@@ -80,7 +119,10 @@ func (s Stocks) Import(ctx context.Context, lines []domain.StockLine, set bool) 
 }
 
 func fromStock(s *stock.Stock) domain.Stock {
-	out := domain.Stock{ItemID: s.GetItemId(), Balance: fromBalance(s.GetBalance()), Policy: "deny"}
+	out := domain.Stock{
+		ItemID: s.GetItemId(), Balance: fromBalance(s.GetBalance()), Policy: "deny",
+		BackorderLimit: s.BackorderLimit, DefaultLocation: s.GetDefaultLocation(), LowStockThreshold: s.LowStockThreshold,
+	}
 	if s.GetPolicy() == stock.Policy_POLICY_BACKORDER {
 		out.Policy = "backorder"
 	}
@@ -99,8 +141,32 @@ func fromBalance(b *stock.Balance) domain.Balance {
 func fromMovement(m *stock.Movement) domain.Movement {
 	return domain.Movement{
 		ID: m.GetId(), ItemID: m.GetItemId(), Delta: m.GetDelta(), Reason: fromReason(m.GetReason()),
-		Reference: m.GetReference(), Location: m.GetLocation(), CreatedAt: time.UnixMilli(m.GetCreatedAt()).UTC(),
+		Reference: m.GetReference(), Location: m.GetLocation(), Actor: m.GetActor(), CreatedAt: time.UnixMilli(m.GetCreatedAt()).UTC(),
 	}
+}
+
+// toPolicy gives UNSPECIFIED for what is no policy, which stock refuses.
+func toPolicy(policy string) stock.Policy {
+	switch policy {
+	case "deny":
+		return stock.Policy_POLICY_DENY
+	case "backorder":
+		return stock.Policy_POLICY_BACKORDER
+	default:
+		return stock.Policy_POLICY_UNSPECIFIED
+	}
+}
+
+// toLimit gives a negative number, which removes a limit, for a pointer to nil.
+func toLimit(limit **int64) *int64 {
+	if limit == nil {
+		return nil
+	}
+	if *limit == nil {
+		none := int64(-1)
+		return &none
+	}
+	return *limit
 }
 
 // toReason gives UNSPECIFIED for what is no reason, which stock refuses.

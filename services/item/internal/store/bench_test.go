@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,10 +18,13 @@ import (
 // envItems is how many items the benchmarks work on, a multiple of 10,000; 20,000 if it is not set.
 const envItems = "BENCH_ITEMS"
 
+// envStore is the URL of an empty PostgreSQL database to work on; SQLite if it is not set.
+const envStore = "BENCH_STORE"
+
 // pageSize is domain.DefaultPage: what a caller gets who asks for nothing else.
 const pageSize = domain.DefaultPage
 
-// BenchmarkCachedRead compares a read from memory with one from SQLite.
+// BenchmarkCachedRead compares a read from memory with one from the database.
 func BenchmarkCachedRead(b *testing.B) {
 	s := openCatalogue(b, 1_000)
 	uncached := &Store{db: s.db, cache: &cache{now: time.Now, entries: s.cache.entries}}
@@ -167,7 +169,11 @@ func wordsOf(field rune, i int) []string {
 // openCatalogue is a store of n items.
 func openCatalogue(b *testing.B, n int) *Store {
 	b.Helper()
-	s, err := Open(b.Context(), filepath.Join(b.TempDir(), "item.db"), time.Hour, time.Now)
+	cfg := sqldb.Config{Store: sqldb.Location(os.Getenv(envStore))}
+	if cfg.Store == "" {
+		cfg.Data = b.TempDir()
+	}
+	s, err := Open(b.Context(), cfg, time.Hour, time.Now)
 	if err != nil {
 		b.Fatal(err)
 	}

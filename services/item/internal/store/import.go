@@ -3,7 +3,9 @@ package store
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 	"github.com/kiteshop/kiteshop/services/internal/sqldb"
@@ -13,9 +15,9 @@ import (
 // Import implements domain.Changer: one transaction for all rows.
 func (s *Store) Import(ctx context.Context, rows []domain.ImportRow, now time.Time) ([]domain.ImportResult, error) {
 	results := make([]domain.ImportResult, len(rows))
-	run := importRun{now: now, changed: map[int64]int64{}}
-	err := s.db.Update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
-		run.tx = tx
+	var run importRun
+	err := s.update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+		run = importRun{dialect: s.dialect, tx: tx, now: now, changed: map[int64]int64{}}
 		for i, row := range rows {
 			err := tx.Try(ctx, func() (err error) {
 				results[i], err = run.row(ctx, row)
@@ -40,12 +42,16 @@ func (s *Store) Import(ctx context.Context, rows []domain.ImportRow, now time.Ti
 
 // importRun is one call of Import. Its methods return a fault for a row that is refused.
 type importRun struct {
+	dialect
 	tx      *sqldb.Tx
 	now     time.Time
 	changed map[int64]int64 // versions of the items that changed, by id
 }
 
 func (r *importRun) row(ctx context.Context, row domain.ImportRow) (domain.ImportResult, error) {
+	if !utf8.ValidString(row.Handle) || strings.ContainsRune(row.Handle, 0) { // PostgreSQL would refuse to look for it
+		return domain.ImportResult{}, fault.Invalid("handle", "must be valid UTF-8 without the character U+0000")
+	}
 	if row.ImagesOnly {
 		return r.images(ctx, row)
 	}
@@ -79,7 +85,7 @@ func (r *importRun) create(ctx context.Context, row domain.ImportRow) (domain.Im
 	if err != nil {
 		return domain.ImportResult{}, err
 	}
-	item, err := create(ctx, r.tx, fields, r.now)
+	item, err := r.dialect.create(ctx, r.tx, fields, r.now)
 	return domain.ImportResult{Outcome: domain.Created, ID: item.ID}, err
 }
 
@@ -109,7 +115,7 @@ func (r *importRun) images(ctx context.Context, row domain.ImportRow) (domain.Im
 }
 
 func (r *importRun) replace(ctx context.Context, item domain.Item, fields domain.Fields) (domain.Outcome, error) {
-	after, err := replace(ctx, r.tx, item, fields, r.now)
+	after, err := r.dialect.replace(ctx, r.tx, item, fields, r.now)
 	if err != nil || after.Version == item.Version {
 		return domain.Unchanged, err
 	}

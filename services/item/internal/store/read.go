@@ -27,15 +27,15 @@ func (s *Store) Get(ctx context.Context, id int64) (*domain.Item, error) {
 
 // BatchGet implements domain.Store.
 func (s *Store) BatchGet(ctx context.Context, ids []int64) ([]domain.Item, error) {
-	return findByIDs(ctx, s.db.Read(), ids)
+	return findByIDs(ctx, s.db.Read(), s.dialect, ids)
 }
 
-func findByIDs(ctx context.Context, q sqldb.Querier, ids []int64) ([]domain.Item, error) {
-	list, err := json.Marshal(ids)
+func findByIDs(ctx context.Context, q sqldb.Querier, d dialect, ids []int64) ([]domain.Item, error) {
+	list, err := encodeList(ids)
 	if err != nil {
 		return nil, err
 	}
-	return find(ctx, q, `FROM json_each(?) wanted JOIN items ON items.id = wanted.value ORDER BY wanted.key`, string(list))
+	return find(ctx, q, d.byIDs, list)
 }
 
 // List implements domain.Store.
@@ -72,7 +72,7 @@ func findByID(ctx context.Context, q sqldb.Querier, id int64) (*domain.Item, err
 func find(ctx context.Context, q sqldb.Querier, rest string, args ...any) (items []domain.Item, err error) {
 	rows, err := q.Query(ctx, "SELECT "+columns+" "+rest, args...)
 	if err != nil {
-		return nil, err
+		return nil, translate(err)
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
@@ -82,7 +82,7 @@ func find(ctx context.Context, q sqldb.Querier, rest string, args ...any) (items
 		}
 		items = append(items, item)
 	}
-	return items, rows.Err()
+	return items, translate(rows.Err())
 }
 
 func scan(rows *sql.Rows) (domain.Item, error) {

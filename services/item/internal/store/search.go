@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"strings"
 	"unicode"
@@ -34,7 +33,7 @@ func (s *Store) Search(ctx context.Context, query string, limit int, cursor stri
 	}
 	var page domain.Page
 	err := s.db.Read().View(ctx, func(view sqldb.Querier) error { // all look-ups see the same items
-		ids, next, err := searchIDs(ctx, view, words, at, limit)
+		ids, next, err := s.searchIDs(ctx, view, words, at, limit)
 		if err != nil {
 			return err
 		}
@@ -42,10 +41,10 @@ func (s *Store) Search(ctx context.Context, query string, limit int, cursor stri
 			page.Next = sqldb.EncodeCursor(scope, next.rank, next.before, next.floor)
 		}
 		page.Capped = next.floor > 0
-		page.Items, err = findByIDs(ctx, view, ids)
+		page.Items, err = findByIDs(ctx, view, s.dialect, ids)
 		return err
 	})
-	return page, err
+	return page, translate(err)
 }
 
 // place is where a page begins: below the id before in a rank. Items up to floor do not take part.
@@ -53,9 +52,9 @@ type place struct{ rank, before, floor int64 }
 
 // searchIDs returns the ids of a page and the place of the next one, whose
 // before is 0 when there is none.
-func searchIDs(ctx context.Context, view sqldb.Querier, words []string, at place, limit int) (ids []int64, next place, err error) {
-	exact, prefix := expressions(words)
-	all, err := matches(ctx, view, "search_all", prefix, at.floor, domain.MaxRanked+1)
+func (s *Store) searchIDs(ctx context.Context, view sqldb.Querier, words []string, at place, limit int) (ids []int64, next place, err error) {
+	exact, prefix := s.dialect.expressions(words)
+	all, err := s.matches(ctx, view, "search_all", prefix, at.floor, domain.MaxRanked+1)
 	if err != nil {
 		return nil, place{}, err
 	}
@@ -67,13 +66,13 @@ func searchIDs(ctx context.Context, view sqldb.Querier, words []string, at place
 	seen := make(map[int64]bool, len(all))
 	for rank, found := range []func() ([]int64, error){
 		func() ([]int64, error) {
-			return matches(ctx, view, "search_title", exact, next.floor, domain.MaxRanked)
+			return s.matches(ctx, view, "search_title", exact, next.floor, domain.MaxRanked)
 		},
 		func() ([]int64, error) {
-			return matches(ctx, view, "search_title", prefix, next.floor, domain.MaxRanked)
+			return s.matches(ctx, view, "search_title", prefix, next.floor, domain.MaxRanked)
 		},
 		func() ([]int64, error) {
-			return matches(ctx, view, "search_labels", prefix, next.floor, domain.MaxRanked)
+			return s.matches(ctx, view, "search_labels", prefix, next.floor, domain.MaxRanked)
 		},
 		func() ([]int64, error) { return all, nil },
 	} {
@@ -101,9 +100,8 @@ func searchIDs(ctx context.Context, view sqldb.Querier, words []string, at place
 }
 
 // matches returns the newest ids above floor that an expression matches in an index, newest first.
-func matches(ctx context.Context, view sqldb.Querier, index, expression string, floor int64, limit int) (ids []int64, err error) {
-	rows, err := view.Query(ctx, fmt.Sprintf(`SELECT rowid FROM %[1]s WHERE %[1]s MATCH ? AND rowid > ? ORDER BY rowid DESC LIMIT ?`, index),
-		expression, floor, limit)
+func (s *Store) matches(ctx context.Context, view sqldb.Querier, index, expression string, floor int64, limit int) (ids []int64, err error) {
+	rows, err := view.Query(ctx, s.dialect.matches(index), append(s.dialect.searchMode, expression, floor, limit)...)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +117,7 @@ func matches(ctx context.Context, view sqldb.Querier, index, expression string, 
 }
 
 // searchWords splits a query at white space and drops what has neither letter
-// nor digit; the tokenizer splits the rest further, as "t-shirt" into two.
+// nor digit; the index splits the rest further, as "t-shirt" into two.
 func searchWords(query string) []string {
 	var words []string
 	for word := range strings.FieldsFuncSeq(query, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
@@ -128,15 +126,4 @@ func searchWords(query string) []string {
 		}
 	}
 	return words
-}
-
-// expressions gives two FTS5 expressions: every word stands there as it is, or
-// begins a word that does.
-func expressions(words []string) (exact, prefix string) {
-	whole, begins := make([]string, len(words)), make([]string, len(words))
-	for i, word := range words {
-		whole[i] = `"` + strings.ReplaceAll(word, `"`, `""`) + `"`
-		begins[i] = whole[i] + ` *`
-	}
-	return strings.Join(whole, " AND "), strings.Join(begins, " AND ")
 }

@@ -4,9 +4,11 @@ package store
 import (
 	"context"
 	"embed"
+	"errors"
 	"io/fs"
 	"time"
 
+	"github.com/kiteshop/kiteshop/services/internal/fault"
 	"github.com/kiteshop/kiteshop/services/internal/sqldb"
 	"github.com/kiteshop/kiteshop/services/item/internal/domain"
 )
@@ -17,8 +19,9 @@ var migrations embed.FS
 // Store implements domain.Store. Get is answered from memory for at most the
 // cache's bound after a read; a change made here is seen at once.
 type Store struct {
-	db    *sqldb.DB
-	cache *cache
+	db      *sqldb.DB
+	dialect dialect
+	cache   *cache
 }
 
 var _ domain.Store = (*Store)(nil)
@@ -38,11 +41,30 @@ func Open(ctx context.Context, cfg sqldb.Config, maxAge time.Duration, now func(
 	if err != nil {
 		return nil, err
 	}
-	return &Store{db: db, cache: cache}, nil
+	return &Store{db: db, dialect: dialectOf(db), cache: cache}, nil
 }
 
 // Ping tells whether the store answers.
 func (s *Store) Ping(ctx context.Context) error { return s.db.Ping(ctx) }
 
-// Close gives the file free.
+// Close gives the database free.
 func (s *Store) Close() error { return s.db.Close() }
+
+// update runs a write transaction.
+func (s *Store) update(ctx context.Context, do func(ctx context.Context, tx *sqldb.Tx) error) error {
+	return translate(s.db.Update(ctx, do))
+}
+
+// translate makes an error of the database's server one for the caller.
+func translate(err error) error {
+	err = sqldb.Explain(err)
+	switch {
+	case fault.CodeOf(err) != fault.Internal:
+		return err
+	case errors.Is(err, sqldb.ErrOutcomeUnknown):
+		return fault.New(fault.OutcomeUnknown, "the connection to the database broke while the change was stored: read what is there now").Because(err)
+	case errors.Is(err, sqldb.ErrUnavailable):
+		return fault.New(fault.Unavailable, "the database of the items is not available: try again").Because(err)
+	}
+	return err
+}

@@ -13,8 +13,8 @@ import (
 
 // Create implements domain.Changer.
 func (s *Store) Create(ctx context.Context, fields domain.Fields, now time.Time) (item domain.Item, err error) {
-	err = s.db.Update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
-		item, err = create(ctx, tx, fields, now)
+	err = s.update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+		item, err = s.dialect.create(ctx, tx, fields, now)
 		return err
 	})
 	return item, err
@@ -22,7 +22,7 @@ func (s *Store) Create(ctx context.Context, fields domain.Fields, now time.Time)
 
 // Update implements domain.Changer.
 func (s *Store) Update(ctx context.Context, id, expected int64, change func(domain.Fields) (domain.Fields, error), now time.Time) (item domain.Item, err error) {
-	err = s.db.Update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+	err = s.update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		if item, err = findVersion(ctx, tx, id, expected); err != nil {
 			return err
 		}
@@ -30,7 +30,7 @@ func (s *Store) Update(ctx context.Context, id, expected int64, change func(doma
 		if err != nil {
 			return err
 		}
-		item, err = replace(ctx, tx, item, fields, now)
+		item, err = s.dialect.replace(ctx, tx, item, fields, now)
 		return err
 	})
 	if err == nil {
@@ -41,12 +41,11 @@ func (s *Store) Update(ctx context.Context, id, expected int64, change func(doma
 
 // Delete implements domain.Changer.
 func (s *Store) Delete(ctx context.Context, id, expected int64) error {
-	err := s.db.Update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+	err := s.update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		if _, err := findVersion(ctx, tx, id, expected); err != nil {
 			return err
 		}
-		err := tx.Exec(ctx, `DELETE FROM items WHERE id = ?`, id)
-		return err
+		return tx.Exec(ctx, `DELETE FROM items WHERE id = ?`, id)
 	})
 	if err == nil {
 		s.cache.forget(id, math.MaxInt64)
@@ -56,17 +55,17 @@ func (s *Store) Delete(ctx context.Context, id, expected int64) error {
 
 // Seed creates the item with its own id if the store has never held one.
 func (s *Store) Seed(ctx context.Context, item domain.Item) error {
-	return s.db.Update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
-		next, err := nextID(ctx, tx)
+	return s.update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+		next, err := s.dialect.newID(ctx, tx)
 		if err != nil || next > 1 {
 			return err
 		}
-		return insert(ctx, tx, item)
+		return s.dialect.insert(ctx, tx, item)
 	})
 }
 
-func create(ctx context.Context, tx *sqldb.Tx, fields domain.Fields, now time.Time) (domain.Item, error) {
-	id, err := nextID(ctx, tx)
+func (d dialect) create(ctx context.Context, tx *sqldb.Tx, fields domain.Fields, now time.Time) (domain.Item, error) {
+	id, err := d.newID(ctx, tx)
 	if err != nil {
 		return domain.Item{}, err
 	}
@@ -74,11 +73,11 @@ func create(ctx context.Context, tx *sqldb.Tx, fields domain.Fields, now time.Ti
 		fields.SKU = fields.DefaultSKU(id)
 	}
 	item := domain.Item{ID: id, Fields: fields, Version: 1, CreatedAt: inMillis(now), UpdatedAt: inMillis(now)}
-	return item, insert(ctx, tx, item)
+	return item, d.insert(ctx, tx, item)
 }
 
 // replace stores fields in place of those of item, unless they are the same.
-func replace(ctx context.Context, tx *sqldb.Tx, item domain.Item, fields domain.Fields, now time.Time) (domain.Item, error) {
+func (d dialect) replace(ctx context.Context, tx *sqldb.Tx, item domain.Item, fields domain.Fields, now time.Time) (domain.Item, error) {
 	if fields.SKU == "" {
 		fields.SKU = fields.DefaultSKU(item.ID)
 	}
@@ -86,12 +85,12 @@ func replace(ctx context.Context, tx *sqldb.Tx, item domain.Item, fields domain.
 		return item, nil
 	}
 	item.Fields, item.Version, item.UpdatedAt = fields, item.Version+1, inMillis(now)
-	return item, update(ctx, tx, item)
+	return item, d.update(ctx, tx, item)
 }
 
-// nextID is the id after the highest that ever was. The transaction is the only one that writes.
-func nextID(ctx context.Context, tx *sqldb.Tx) (id int64, err error) {
-	err = sqldb.QueryRow(ctx, tx, `SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'items'`).Scan(&id)
+// newID is the id after the highest that ever was. The transaction is the only one that writes.
+func (d dialect) newID(ctx context.Context, tx *sqldb.Tx) (id int64, err error) {
+	err = sqldb.QueryRow(ctx, tx, d.nextID).Scan(&id)
 	return id, err
 }
 
@@ -107,22 +106,22 @@ func findVersion(ctx context.Context, tx *sqldb.Tx, id, expected int64) (domain.
 	return *item, nil
 }
 
-func insert(ctx context.Context, tx *sqldb.Tx, item domain.Item) error {
-	return write(ctx, tx, item, `INSERT INTO items
+func (d dialect) insert(ctx context.Context, tx *sqldb.Tx, item domain.Item) error {
+	return d.write(ctx, tx, item, `INSERT INTO items
 		(sku, title, description, handle, options, variant, vendor, type, tags,
 		 price_amount, price_currency, images, status, version, created_at, updated_at, id)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
 }
 
-func update(ctx context.Context, tx *sqldb.Tx, item domain.Item) error {
-	return write(ctx, tx, item, `UPDATE items SET
+func (d dialect) update(ctx context.Context, tx *sqldb.Tx, item domain.Item) error {
+	return d.write(ctx, tx, item, `UPDATE items SET
 		sku = ?, title = ?, description = ?, handle = ?, options = ?, variant = ?, vendor = ?, type = ?, tags = ?,
 		price_amount = ?, price_currency = ?, images = ?, status = ?, version = ?, created_at = ?, updated_at = ?
 		WHERE id = ?`)
 }
 
 // write runs a statement that takes all columns, the id last.
-func write(ctx context.Context, tx *sqldb.Tx, item domain.Item, statement string) error {
+func (d dialect) write(ctx context.Context, tx *sqldb.Tx, item domain.Item, statement string) error {
 	if err := checkFree(ctx, tx, item); err != nil {
 		return err
 	}
@@ -137,10 +136,12 @@ func write(ctx context.Context, tx *sqldb.Tx, item domain.Item, statement string
 	if item.Price != nil {
 		amount, currency = item.Price.Amount, item.Price.Currency
 	}
-	err := tx.Exec(ctx, statement,
+	if err := tx.Exec(ctx, statement,
 		item.SKU, item.Title, item.Description, item.Handle, options, variant, item.Vendor, item.Type, tags,
-		amount, currency, images, item.Status, item.Version, item.CreatedAt.UnixMilli(), item.UpdatedAt.UnixMilli(), item.ID)
-	return err
+		amount, currency, images, item.Status, item.Version, item.CreatedAt.UnixMilli(), item.UpdatedAt.UnixMilli(), item.ID); err != nil {
+		return err
+	}
+	return d.index(ctx, tx, item, tags)
 }
 
 // checkFree returns Conflict when another item has the SKU or is the same variant.

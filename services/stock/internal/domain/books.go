@@ -13,6 +13,8 @@ type Command interface {
 	Validate() error
 	// Concern tells what the books must show.
 	Concern() Concern
+	// Fingerprint is what commands of the same key must have in common.
+	Fingerprint() string
 	// do changes the books, or returns an error and changes nothing.
 	do(b *Books) (Answer, error)
 }
@@ -28,8 +30,6 @@ type Concern struct {
 	Fulfils     bool
 	// Key names the command. Its zero value names none.
 	Key CommandKey
-	// Fingerprint is what commands of the same key must have in common.
-	Fingerprint string
 	// ImportKey is that of a product file's line.
 	ImportKey string
 }
@@ -105,7 +105,7 @@ type Changes struct {
 	Movements []*Movement
 	// Fulfilled are the ids of reservations that caused movements, by these.
 	Fulfilled map[*Movement]string
-	// Done are commands to be remembered, but for those that reserve.
+	// Remember are the keys of commands in Books.Done that are new, but for those that reserve.
 	Remember []CommandKey
 	// Imports are keys of lines to be remembered.
 	Imports []string
@@ -114,9 +114,8 @@ type Changes struct {
 // Made is a new reservation and the command that made it.
 type Made struct {
 	*Reservation
-	Key         string
-	Fingerprint string
-	TTL         time.Duration
+	Key string
+	TTL time.Duration
 }
 
 // NewBooks are empty.
@@ -135,24 +134,24 @@ func (c *Changes) Changed() bool {
 // Do runs a command. With a key that came before it gives the answer of then,
 // or KeyReused when the parameters were others.
 func (b *Books) Do(c Command) (Answer, error) {
-	concern := c.Concern()
-	if concern.Key.Key != "" {
-		if before, ok := b.Done[concern.Key]; ok {
-			if before.Fingerprint != concern.Fingerprint {
-				return Answer{}, fault.New(fault.KeyReused, "the idempotency key %q came before with other parameters", concern.Key.Key)
-			}
-			return before.Answer, nil
+	key := c.Concern().Key
+	if key.Key == "" {
+		return c.do(b)
+	}
+	fingerprint := c.Fingerprint()
+	if before, ok := b.Done[key]; ok {
+		if before.Fingerprint != fingerprint {
+			return Answer{}, fault.New(fault.KeyReused, "the idempotency key %q came before with other parameters", key.Key)
 		}
+		return before.Answer, nil
 	}
 	answer, err := c.do(b)
 	if err != nil {
 		return Answer{}, err
 	}
-	if concern.Key.Key != "" {
-		b.Done[concern.Key] = Done{concern.Fingerprint, answer}
-		if concern.Key.Operation != OpReserve {
-			b.Remember = append(b.Remember, concern.Key)
-		}
+	b.Done[key] = Done{fingerprint, answer}
+	if key.Operation != OpReserve {
+		b.Remember = append(b.Remember, key)
 	}
 	return answer, nil
 }

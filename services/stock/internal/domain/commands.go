@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -38,17 +39,21 @@ func (a Adjustment) Validate() error {
 	case a.Delta > 0 && (a.Reason == Damaged || a.Reason == Sold):
 		p.add("delta", "must be negative when units are %s", a.Reason)
 	}
-	p.text(map[string]string{"reference": a.Reference, "location": a.Location, "actor": a.Actor})
+	p.text("reference", a.Reference)
+	p.text("location", a.Location)
+	p.text("actor", a.Actor)
 	p.key(a.Key)
 	return p.fault()
 }
 
 // Concern implements Command.
 func (a Adjustment) Concern() Concern {
-	return Concern{
-		Items: []int64{a.ItemID}, Receives: true, Key: CommandKey{"adjust", a.Key},
-		Fingerprint: fmt.Sprintf("%d %+d %s %q %q", a.ItemID, a.Delta, a.Reason, a.Reference, a.Location),
-	}
+	return Concern{Items: []int64{a.ItemID}, Receives: true, Key: CommandKey{"adjust", a.Key}}
+}
+
+// Fingerprint implements Command.
+func (a Adjustment) Fingerprint() string {
+	return fmt.Sprintf("%d %+d %s %q %q", a.ItemID, a.Delta, a.Reason, a.Reference, a.Location)
 }
 
 func (a Adjustment) do(b *Books) (Answer, error) {
@@ -84,17 +89,21 @@ func (s SetStock) Validate() error {
 	if s.Version < 0 {
 		p.add("version", "must be that of the location, or 0 where there never was any stock")
 	}
-	p.text(map[string]string{"reference": s.Reference, "location": s.Location, "actor": s.Actor})
+	p.text("reference", s.Reference)
+	p.text("location", s.Location)
+	p.text("actor", s.Actor)
 	p.key(s.Key)
 	return p.fault()
 }
 
 // Concern implements Command.
 func (s SetStock) Concern() Concern {
-	return Concern{
-		Items: []int64{s.ItemID}, Receives: true, Key: CommandKey{"set", s.Key},
-		Fingerprint: fmt.Sprintf("%d %d %d %q %q", s.ItemID, s.OnHand, s.Version, s.Reference, s.Location),
-	}
+	return Concern{Items: []int64{s.ItemID}, Receives: true, Key: CommandKey{"set", s.Key}}
+}
+
+// Fingerprint implements Command.
+func (s SetStock) Fingerprint() string {
+	return fmt.Sprintf("%d %d %d %q %q", s.ItemID, s.OnHand, s.Version, s.Reference, s.Location)
 }
 
 func (s SetStock) do(b *Books) (Answer, error) {
@@ -150,7 +159,7 @@ func (c Configure) Validate() error {
 		if *c.DefaultLocation == "" {
 			p.add("default_location", "must not be empty")
 		}
-		p.text(map[string]string{"default_location": *c.DefaultLocation})
+		p.text("default_location", *c.DefaultLocation)
 	}
 	p.key(c.Key)
 	return p.fault()
@@ -158,6 +167,11 @@ func (c Configure) Validate() error {
 
 // Concern implements Command.
 func (c Configure) Concern() Concern {
+	return Concern{Items: []int64{c.ItemID}, Receives: true, Key: CommandKey{"configure", c.Key}}
+}
+
+// Fingerprint implements Command.
+func (c Configure) Fingerprint() string {
 	show := func(n *int64) string {
 		if n == nil {
 			return "-"
@@ -171,7 +185,7 @@ func (c Configure) Concern() Concern {
 	if c.DefaultLocation != nil {
 		fingerprint += " default " + *c.DefaultLocation
 	}
-	return Concern{Items: []int64{c.ItemID}, Receives: true, Key: CommandKey{"configure", c.Key}, Fingerprint: fingerprint}
+	return fingerprint
 }
 
 func (c Configure) do(b *Books) (Answer, error) {
@@ -266,6 +280,9 @@ func (l ImportLine) Concern() Concern {
 	return Concern{Items: []int64{l.ItemID}, Receives: true, ImportKey: l.Key}
 }
 
+// Fingerprint implements Command. A line of a product file is not told by a command's key.
+func (l ImportLine) Fingerprint() string { return "" }
+
 func (l ImportLine) do(b *Books) (Answer, error) {
 	known, before := b.Imported[l.Key]
 	first := !before || known.ItemID != l.ItemID // a new item may have the variant of one that was deleted
@@ -353,7 +370,9 @@ func (r Reserve) Validate() error {
 		if line.Quantity < 1 || line.Quantity > MaxQuantity {
 			p.add(field("quantity"), "must be 1 to %d", MaxQuantity)
 		}
-		p.text(map[string]string{field("location"): line.Location})
+		if !isText(line.Location) {
+			p.add(field("location"), textRule)
+		}
 		place := Place{line.ItemID, line.Location}
 		if first, twice := seen[place]; twice {
 			p.add(field("item_id"), "is the same as in lines[%d]; add their quantities", first)
@@ -364,21 +383,30 @@ func (r Reserve) Validate() error {
 	if !validTTL(r.TTL) {
 		p.add("ttl_seconds", ttlRule)
 	}
-	p.text(map[string]string{"reference": r.Reference})
+	p.text("reference", r.Reference)
 	p.key(r.Key)
 	return p.fault()
 }
 
 // Concern implements Command.
 func (r Reserve) Concern() Concern {
-	var print strings.Builder
-	fmt.Fprintf(&print, "%d %q", r.TTL.Milliseconds(), r.Reference)
 	items := make([]int64, len(r.Lines))
 	for i, line := range r.Lines {
 		items[i] = line.ItemID
-		fmt.Fprintf(&print, " %d×%d@%q", line.ItemID, line.Quantity, line.Location)
 	}
-	return Concern{Items: items, Key: CommandKey{OpReserve, r.Key}, Fingerprint: print.String()}
+	return Concern{Items: items, Key: CommandKey{OpReserve, r.Key}}
+}
+
+// Fingerprint implements Command.
+func (r Reserve) Fingerprint() string {
+	text := strconv.AppendInt(nil, r.TTL.Milliseconds(), 10)
+	text = strconv.AppendQuote(append(text, ' '), r.Reference)
+	for _, line := range r.Lines {
+		text = strconv.AppendInt(append(text, ' '), line.ItemID, 10)
+		text = strconv.AppendInt(append(text, '*'), line.Quantity, 10)
+		text = strconv.AppendQuote(append(text, '@'), line.Location)
+	}
+	return string(text)
 }
 
 func (r Reserve) do(b *Books) (Answer, error) {
@@ -412,7 +440,7 @@ func (r Reserve) do(b *Books) (Answer, error) {
 		ID: r.ID, State: Held, Lines: lines, Reference: r.Reference, ExpiresAt: b.Now.Add(r.TTL), CreatedAt: b.Now, UpdatedAt: b.Now,
 	}
 	b.Reservations[r.ID] = made
-	b.Made = append(b.Made, Made{Reservation: made, Key: r.Key, Fingerprint: r.Concern().Fingerprint, TTL: r.TTL})
+	b.Made = append(b.Made, Made{Reservation: made, Key: r.Key, TTL: r.TTL})
 	answer := *made
 	return Answer{Reservation: &answer}, nil
 }
@@ -438,17 +466,18 @@ func (c Change) Validate() error {
 	if c.Step == Extend && !validTTL(c.TTL) {
 		p.add("ttl_seconds", ttlRule)
 	}
-	p.text(map[string]string{"actor": c.Actor})
+	p.text("actor", c.Actor)
 	p.key(c.Key)
 	return p.fault()
 }
 
 // Concern implements Command.
 func (c Change) Concern() Concern {
-	return Concern{
-		Reservation: c.ID, Fulfils: c.Step == Fulfil, Key: CommandKey{string(c.Step), c.Key}, Fingerprint: fmt.Sprintf("%s %s", c.ID, c.TTL),
-	}
+	return Concern{Reservation: c.ID, Fulfils: c.Step == Fulfil, Key: CommandKey{string(c.Step), c.Key}}
 }
+
+// Fingerprint implements Command.
+func (c Change) Fingerprint() string { return c.ID + " " + c.TTL.String() }
 
 func (c Change) do(b *Books) (Answer, error) {
 	r := b.Reservations[c.ID]
@@ -498,11 +527,9 @@ func (p problems) item(id int64) {
 	}
 }
 
-func (p problems) text(fields map[string]string) {
-	for field, text := range fields {
-		if !isText(text) {
-			p.add(field, textRule)
-		}
+func (p problems) text(field, text string) {
+	if !isText(text) {
+		p.add(field, textRule)
 	}
 }
 

@@ -138,7 +138,7 @@ func naivePostgres(b *testing.B, store *Store) work {
 		)
 		INSERT INTO reservation_lines (reservation_id, line, item_id, location, quantity) SELECT id, 0, $2, 'main', $3 FROM made`
 	return func(ctx context.Context) error {
-		made, err := pool.Exec(ctx, statement, newID(), hotItem, 1, time.Now().UnixMilli(), newID(), "900000 \"\" 1×1@\"\"")
+		made, err := pool.Exec(ctx, statement, newID(), hotItem, 1, time.Now().UnixMilli(), newID(), "900000 \"\" 1*1@\"\"")
 		if err == nil && made.RowsAffected() != 1 {
 			err = errors.New("nothing was reserved")
 		}
@@ -154,7 +154,7 @@ func naiveSQLite(store *Store) work {
 				tx.Exec(ctx, `UPDATE stock SET available = available - 1, held = held + 1, version = version + 1
 					WHERE item_id = ? AND location = 'main' AND available > floor`, hotItem),
 				tx.Exec(ctx, `INSERT INTO reservations (id, state, reference, expires_at, created_at, updated_at, key, fingerprint, ttl)
-					VALUES (?, 'HELD', '', ?, ?, ?, ?, ?, 900000)`, id, now+900000, now, now, newID(), "900000 \"\" 1×1@\"\""),
+					VALUES (?, 'HELD', '', ?, ?, ?, ?, ?, 900000)`, id, now+900000, now, now, newID(), "900000 \"\" 1*1@\"\""),
 				tx.Exec(ctx, `INSERT INTO reservation_lines (reservation_id, line, item_id, location, quantity) VALUES (?, 0, ?, 'main', 1)`, id, hotItem))
 		})
 	}
@@ -175,7 +175,7 @@ func rawLog(b *testing.B) work {
 		outcomes := make([]domain.Outcome, len(commands))
 		for i, command := range commands {
 			r, _ := command.(domain.Reserve)
-			fmt.Fprintf(&text, "%s HELD %d %d %d %s %s %d %s\n", r.ID, 1<<40, 1<<40, 1<<40, r.Key, r.Concern().Fingerprint, r.TTL, r.ID)
+			fmt.Fprintf(&text, "%s HELD %d %d %d %s %s %d %s\n", r.ID, 1<<40, 1<<40, 1<<40, r.Key, r.Fingerprint(), r.TTL, r.ID)
 			outcomes[i].Answer.Reservation = &domain.Reservation{ID: r.ID}
 		}
 		_, err := file.WriteString(text.String())

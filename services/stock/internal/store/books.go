@@ -140,11 +140,17 @@ func each(r rows, read func() error) error {
 // (with the command that made them), lines, commands, imports.
 type loader struct {
 	books *domain.Books
-	made  map[string]domain.Made // by id of the reservation
+	made  map[string]made // by id
+}
+
+// made is a reservation and the command that made it.
+type made struct {
+	domain.Made
+	fingerprint string
 }
 
 func newLoader() *loader {
-	return &loader{domain.NewBooks(), map[string]domain.Made{}}
+	return &loader{domain.NewBooks(), map[string]made{}}
 }
 
 // items reads itemColumns and the time.
@@ -192,12 +198,12 @@ func (l *loader) balances(r rows) error {
 func (l *loader) reservations(r rows) error {
 	return each(r, func() error {
 		var (
-			m   domain.Made
+			m   made
 			key *string
 			ttl int64
 			err error
 		)
-		m.Reservation, err = scanReservation(r, &key, &m.Fingerprint, &ttl)
+		m.Reservation, err = scanReservation(r, &key, &m.fingerprint, &ttl)
 		if err != nil {
 			return err
 		}
@@ -279,9 +285,14 @@ func (l *loader) done() *domain.Books {
 		}
 		as := *m.Reservation // as it was made, whatever has become of it
 		as.State, as.UpdatedAt, as.ExpiresAt = domain.Held, as.CreatedAt, as.CreatedAt.Add(m.TTL)
-		l.books.Done[domain.CommandKey{Operation: domain.OpReserve, Key: m.Key}] = domain.Done{Fingerprint: m.Fingerprint, Answer: domain.Answer{Reservation: &as}}
+		l.books.Done[domain.CommandKey{Operation: domain.OpReserve, Key: m.Key}] = domain.Done{Fingerprint: m.fingerprint, Answer: domain.Answer{Reservation: &as}}
 	}
 	return l.books
+}
+
+// fingerprint is that of the command that made a new reservation.
+func fingerprint(books *domain.Books, m domain.Made) string {
+	return books.Done[domain.CommandKey{Operation: domain.OpReserve, Key: m.Key}].Fingerprint
 }
 
 // answers are the commands that books remember, as they are kept.

@@ -176,3 +176,56 @@ func TestEqualKeysAtTheSameTimeHaveOneEffect(t *testing.T) {
 		wantSound(t, stores[0])
 	})
 }
+
+func TestSetStockRefusesEveryChangeThatItHasNotSeen(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, db database) {
+		store := db.open(t, Options{})
+		books, ctx := inventory(store), t.Context()
+		receive(t, store, 1, 10)
+		var held domain.Reservation
+		floor := domain.Backorder
+		for _, change := range []struct {
+			name string
+			do   func() (err error)
+		}{
+			{"reserve", func() (err error) {
+				held, err = books.Reserve(ctx, domain.Reserve{Lines: one(1, 1)})
+				return err
+			}},
+			{"commit", func() error { return errorOf(books.Change(ctx, domain.Change{ID: held.ID, Step: domain.Commit})) }},
+			{"fulfil", func() error { return errorOf(books.Change(ctx, domain.Change{ID: held.ID, Step: domain.Fulfil})) }},
+			{"adjust", func() error {
+				return errorOf(books.Adjust(ctx, domain.Adjustment{ItemID: 1, Delta: -1, Reason: domain.Damaged}))
+			}},
+			{"set", func() error {
+				return errorOf(books.Set(ctx, domain.SetStock{ItemID: 1, OnHand: 9, Version: version(t, store)}))
+			}},
+			{"configure", func() error { return errorOf(books.Configure(ctx, domain.Configure{ItemID: 1, Policy: &floor})) }},
+		} {
+			seen := version(t, store)
+			if err := change.do(); err != nil {
+				t.Fatalf("%s: %v", change.name, err)
+			}
+			if now := version(t, store); now != seen+1 {
+				t.Errorf("%s: version %d after %d", change.name, now, seen)
+			}
+			if _, err := books.Set(ctx, domain.SetStock{ItemID: 1, OnHand: 5, Version: seen}); fault.CodeOf(err) != fault.VersionMismatch {
+				t.Errorf("%s: %v, want version_mismatch", change.name, err)
+			}
+		}
+		wantBalance(t, store, 1, 9, 9, 0, 0)
+	})
+}
+
+func errorOf[T any](_ T, err error) error { return err }
+
+// version is that of item 1 at the main location.
+func version(t *testing.T, store *Store) int64 {
+	t.Helper()
+	stocks, err := store.Stock(t.Context(), []int64{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stocks[0].Locations[0].Version
+}

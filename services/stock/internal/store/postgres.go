@@ -39,6 +39,7 @@ type postgres struct {
 	pool *pgxpool.Pool
 	// now is the clock; nil: the server's.
 	now func() time.Time
+	at  func(point string)
 }
 
 func newPostgres(ctx context.Context, db *sqldb.DB, now func() time.Time) (*postgres, error) {
@@ -68,6 +69,7 @@ func (p *postgres) apply(ctx context.Context, commands []domain.Command) ([]doma
 	for {
 		outcomes, err := p.try(ctx, commands)
 		if err == nil {
+			p.at("answer")
 			return outcomes, nil
 		}
 		unknown = unknown || errors.Is(err, sqldb.ErrOutcomeUnknown)
@@ -107,6 +109,7 @@ func (p *postgres) try(ctx context.Context, commands []domain.Command) ([]domain
 		return nil, sqldb.Explain(err)
 	}
 	defer conn.Release() // the pool closes what is inside a transaction
+	p.at("load")
 	if place, ok := onePlace(commands); ok {
 		if outcomes, done, err := p.reserve(ctx, conn.Conn(), place, commands); done || err != nil {
 			return outcomes, err
@@ -122,7 +125,8 @@ func (p *postgres) try(ctx context.Context, commands []domain.Command) ([]domain
 		rollback(ctx, conn)
 		return outcomes, nil
 	}
-	if err := write(ctx, conn.Conn(), books); err != nil {
+	p.at("write")
+	if err := p.write(ctx, conn.Conn(), books); err != nil {
 		rollback(ctx, conn)
 		return nil, err
 	}
@@ -213,7 +217,7 @@ func (l *loader) movementIDs(r rows) error {
 }
 
 // write sends the changes and the COMMIT, in one round trip.
-func write(ctx context.Context, conn *pgx.Conn, books *domain.Books) error {
+func (p *postgres) write(ctx context.Context, conn *pgx.Conn, books *domain.Books) error {
 	texts, err := answers(books)
 	if err != nil {
 		return err
@@ -242,7 +246,9 @@ func write(ctx context.Context, conn *pgx.Conn, books *domain.Books) error {
 			ON CONFLICT (key) DO UPDATE SET item_id = excluded.item_id, quantity = excluded.quantity`, imports, items, quantities)
 	}
 	batch.Queue(`COMMIT`)
-	err = conn.SendBatch(ctx, batch).Close()
+	sent := conn.SendBatch(ctx, batch)
+	p.at("commit")
+	err = sent.Close()
 	if refusal, refused := errors.AsType[*pgconn.PgError](err); err == nil || refused && refusal.SeverityUnlocalized == "ERROR" {
 		return err
 	}
@@ -306,7 +312,7 @@ func queueReservations(batch *pgx.Batch, books *domain.Books) {
 		for _, m := range books.Made {
 			ids, states, references = append(ids, m.ID), append(states, string(m.State)), append(references, m.Reference)
 			expires, ttls = append(expires, m.ExpiresAt.UnixMilli()), append(ttls, m.TTL.Milliseconds())
-			keys, prints = append(keys, m.Key), append(prints, m.Fingerprint)
+			keys, prints = append(keys, m.Key), append(prints, fingerprint(books, m))
 			for i, line := range m.Lines {
 				of, locations, numbers = append(of, m.ID), append(locations, line.Location), append(numbers, int64(i))
 				items, quantities = append(items, line.ItemID), append(quantities, line.Quantity)

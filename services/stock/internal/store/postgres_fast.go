@@ -64,7 +64,7 @@ func (p *postgres) reserve(ctx context.Context, conn *pgx.Conn, place domain.Pla
 	)
 	for i, command := range commands {
 		r := command.(domain.Reserve) //nolint:forcetypeassert // onePlace has seen it
-		ids[i], keys[i], prints[i], references[i] = r.ID, r.Key, r.Concern().Fingerprint, r.Reference
+		ids[i], keys[i], prints[i], references[i] = r.ID, r.Key, r.Fingerprint(), r.Reference
 		ttls[i], quantities[i] = r.TTL.Milliseconds(), r.Lines[0].Quantity
 		sum += quantities[i]
 	}

@@ -22,10 +22,12 @@ var errNothing = errors.New("nothing to write")
 type sqlite struct {
 	db  *sqldb.DB
 	now func() time.Time
+	at  func(point string)
 }
 
 func (s *sqlite) apply(ctx context.Context, commands []domain.Command) (outcomes []domain.Outcome, err error) {
 	err = s.db.Update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+		s.at("load")
 		books, err := loadSQLite(ctx, tx, needsOf(commands), s.now())
 		if err != nil {
 			return err
@@ -34,8 +36,11 @@ func (s *sqlite) apply(ctx context.Context, commands []domain.Command) (outcomes
 		if !books.Changed() {
 			return errNothing
 		}
+		s.at("write")
+		defer s.at("commit")
 		return writeSQLite(ctx, tx, books)
 	})
+	s.at("answer")
 	if errors.Is(err, errNothing) {
 		err = nil
 	}
@@ -123,7 +128,7 @@ func writeSQLite(ctx context.Context, tx *sqldb.Tx, books *domain.Books) error {
 	lines := &insert{into: `reservation_lines (` + lineColumns + `, line)`, columns: 5}
 	for _, m := range books.Made {
 		reservations.add(m.ID, m.State, m.Reference, m.ExpiresAt.UnixMilli(), m.CreatedAt.UnixMilli(), m.UpdatedAt.UnixMilli(),
-			m.Key, m.Fingerprint, m.TTL.Milliseconds())
+			m.Key, fingerprint(books, m), m.TTL.Milliseconds())
 		for i, line := range m.Lines {
 			lines.add(m.ID, line.ItemID, line.Quantity, line.Location, i)
 		}

@@ -33,6 +33,8 @@ type Options struct {
 	Now func() time.Time
 	// Batch is called with the number of commands that are about to share a commit.
 	Batch func(commands int)
+	// at is called on a batch's way, so that a test may end the process there: load, write, commit, answer.
+	at func(point string)
 }
 
 // Open opens or creates the database.
@@ -48,18 +50,22 @@ func Open(ctx context.Context, cfg sqldb.Config, options Options) (*Store, error
 	if options.Batch == nil {
 		options.Batch = func(int) {}
 	}
+	if options.at == nil {
+		options.at = func(string) {}
+	}
 	s := &Store{db: db, now: options.Now, release: func() {}}
 	if db.Postgres() == nil {
 		if s.now == nil {
 			s.now = time.Now
 		}
-		s.lane = newLane((&sqlite{db: db, now: s.now}).apply, options.Batch)
+		s.lane = newLane((&sqlite{db: db, now: s.now, at: options.at}).apply, options.Batch)
 		return s, nil
 	}
 	engine, err := newPostgres(ctx, db, options.Now)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	engine.at = options.at
 	s.release = engine.pool.Close
 	s.lane = newLane(engine.apply, options.Batch)
 	return s, nil
