@@ -48,6 +48,8 @@ func TestWithoutPostgresTheShopIsUnavailableUntilItIsBack(t *testing.T) {
 	t.Parallel()
 	cfg, server := onPostgres(t)
 	cfg.Item.Lifecycle.Admin = freePort(t)
+	var log lockedBuffer
+	cfg.Gateway.Telemetry.Output = &log
 	s := open(t, cfg)
 	readyz := func() string {
 		response := client{t: t, base: "http://" + cfg.Item.Lifecycle.Admin}.send("GET", "/readyz", "")
@@ -70,6 +72,12 @@ func TestWithoutPostgresTheShopIsUnavailableUntilItIsBack(t *testing.T) {
 		if problem.Code != "unavailable" || strings.Contains(problem.Detail, server.Address()) {
 			t.Errorf("%v: %+v", request, problem)
 		}
+	}
+	log.mu.Lock()
+	logged := log.String()
+	log.mu.Unlock()
+	if !strings.Contains(logged, "failed to connect to `user=kiteshop database=shop1`") {
+		t.Errorf("the log does not say what the callers are not told:\n%s", logged)
 	}
 	if got := readyz(); !strings.HasPrefix(got, "503 ") || !strings.Contains(got, `"store":"the database is not available: `) {
 		t.Errorf("readyz meanwhile: %s", got)

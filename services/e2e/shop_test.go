@@ -16,6 +16,7 @@ import (
 	"github.com/cloudwego/kitex/pkg/klog"
 
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/internal/sqldb"
 	"github.com/kiteshop/kiteshop/services/shop"
 )
 
@@ -39,10 +40,15 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// config is a shop on free ports, with the demo item.
-func config(dir string) shop.Config {
+// config is a shop on free ports, with the demo item. Its data is in a
+// directory or, if that is the URL of one, in a PostgreSQL database.
+func config(data string) shop.Config {
 	cfg := shop.DefaultConfig()
-	cfg.Item.Store.Data = dir
+	if strings.HasPrefix(data, "postgres://") {
+		cfg.Item.Store.Store = sqldb.Location(data)
+	} else {
+		cfg.Item.Store.Data = data
+	}
 	cfg.Gateway.Telemetry.Output = nil
 	for _, address := range []*string{
 		&cfg.Gateway.HTTP, &cfg.Item.RPC, &cfg.Stock.RPC,

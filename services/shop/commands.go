@@ -29,7 +29,7 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 		Options:    config.Options(),
 		Exec: func(ctx context.Context, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("there is no command %q; there are import, client and registry, and no command runs the shop", args[0])
+				return fmt.Errorf("there is no command %q; there are import, client, registry and reconcile, and no command runs the shop", args[0])
 			}
 			return run(ctx, cfg, stdout)
 		},

@@ -49,6 +49,7 @@ func DefaultConfig() Config {
 		ReconcileEvery: 15 * time.Minute,
 		Retention:      7 * 24 * time.Hour,
 		NewID:          func() string { return uuid.Must(uuid.NewV7()).String() },
+		Store:          sqldb.Config{Wait: time.Minute},
 		Discovery:      discovery.Config{URL: "static://stock=127.0.0.1:8890", Version: lifecycle.Version()},
 		Lifecycle:      lifecycle.Config{Admin: "127.0.0.1:9892", Debug: "127.0.0.1:9893", StopTimeout: 15 * time.Second},
 		Telemetry:      telemetry.Config{Level: slog.LevelInfo, Format: "json", Output: os.Stderr},

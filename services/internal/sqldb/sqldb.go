@@ -11,12 +11,16 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // defaultData is the directory of a service that is told nothing.
 const defaultData = "data"
+
+// waitInterval is the time between two tries to reach PostgreSQL at the start.
+const waitInterval = time.Second
 
 var (
 	// ErrUnavailable: the server cannot be reached or takes no statement now; nothing was done.
@@ -35,6 +39,11 @@ type Config struct {
 	// Store is a PostgreSQL database, in which each service has a schema of its
 	// own. Empty: SQLite.
 	Store Location
+	// Wait is how long Open waits for PostgreSQL to answer, as where both are
+	// installed at the same time. 0: not at all.
+	Wait time.Duration
+	// Waiting is called each time that PostgreSQL did not answer. nil: it is not told.
+	Waiting func(err error)
 }
 
 // String is the directory, or the URL without its password.
@@ -49,10 +58,11 @@ func (c Config) String() string {
 	return directory
 }
 
-// Flags declares -data and -store.
+// Flags declares -data, -store and -store-wait.
 func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.Data, "data", cmp.Or(c.Data, defaultData), "`directory` of the SQLite database")
 	fs.Var(&c.Store, "store", "`URL` of a PostgreSQL database instead: "+form)
+	fs.DurationVar(&c.Wait, "store-wait", c.Wait, "how long to wait at the start for the PostgreSQL database to answer")
 }
 
 // DB is the database of one service. What Update has committed survives a crash.
@@ -88,7 +98,20 @@ func Open(ctx context.Context, cfg Config, name string, migrations fs.FS) (*DB, 
 	if err != nil {
 		return nil, err
 	}
-	return openPostgres(ctx, cfg.Store, name, files)
+	for deadline := time.Now().Add(cfg.Wait); ; {
+		db, err := openPostgres(ctx, cfg.Store, name, files)
+		if !errors.Is(err, ErrUnavailable) || time.Now().Add(waitInterval).After(deadline) {
+			return db, err
+		}
+		if cfg.Waiting != nil {
+			cfg.Waiting(err)
+		}
+		select {
+		case <-time.After(waitInterval):
+		case <-ctx.Done():
+			return nil, errors.Join(err, ctx.Err())
+		}
+	}
 }
 
 func migrationsOf(migrations fs.FS, engine string) (fs.FS, error) {

@@ -142,7 +142,7 @@ func serverObserver(tel *telemetry.Telemetry) (endpoint.Middleware, error) {
 			}
 			f := fault.From(err)
 			duration.Record(ctx, time.Since(start).Seconds(), labels.get(call, string(f.Code)))
-			if f.Code == fault.Internal {
+			if f.Code == fault.Internal || f.Unwrap() != nil { // the caller does not see the cause
 				attrs := []any{"method", call.Invocation().MethodName(), "error", err}
 				if detailed, ok := errors.AsType[*kerrors.DetailedError](err); ok && detailed.Stack() != "" {
 					attrs = append(attrs, "stack", detailed.Stack())

@@ -128,21 +128,11 @@ func poisoned(kind, stream string, attributes func() string) func(*testing.T, si
 	}
 }
 
-// soon waits until ok.
-func soon(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s", what)
-		}
-	}
-}
-
 // noticed gives what waits for an error more, or until over is closed.
 func noticed(t *testing.T, errors *atomic.Int64, over <-chan struct{}) func() {
 	before := errors.Load()
 	return func() {
-		soon(t, "an outage is noticed", func() bool {
+		eventually(t, "an outage is noticed", func() bool {
 			select {
 			case <-over:
 				return true
@@ -210,7 +200,7 @@ func isOutageOnly(err error) bool {
 func (s *shift) progress(t *testing.T) {
 	t.Helper()
 	before := s.answers.Load()
-	soon(t, "callers are answered again", func() bool { return s.answers.Load() >= before+20 })
+	eventually(t, "callers are answered again", func() bool { return s.answers.Load() >= before+20 })
 }
 
 // end repeats what failed, and demands that each command was done once.
@@ -232,7 +222,7 @@ func (s *shift) end(t *testing.T, store *Store) {
 
 func TestNothingIsLostOrDoubledWhen(t *testing.T) {
 	t.Parallel()
-	times := 2
+	times := 3
 	if torture {
 		times = 50
 	}
@@ -306,7 +296,7 @@ func TestTheSuccessorOfAProcessKilledWhileItWaitsForALockDoesEachCommandOnce(t *
 			}
 		}
 		free := lock(t, pool)
-		soon(t, "the child waits for the lock", func() bool { return waiting() > 0 })
+		eventually(t, "the child waits for the lock", func() bool { return waiting() > 0 })
 		if err := worker.cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -315,7 +305,7 @@ func TestTheSuccessorOfAProcessKilledWhileItWaitsForALockDoesEachCommandOnce(t *
 
 		var repeated sync.WaitGroup
 		repeated.Go(func() { worker.repeat(t, store, name, &all) })
-		soon(t, "the successor waits too, or the dead one has been given up", func() bool { return waiting() > 0 })
+		eventually(t, "the successor waits too, or the dead one has been given up", func() bool { return waiting() > 0 })
 		free()
 		repeated.Wait()
 		worker.wantAnswered(t, store, name)
@@ -490,7 +480,7 @@ func TestWhatArrivesLateDoesNothingThatWasRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	close(keeping.letGo)
-	soon(t, "the broken connection has ended", func() (ended bool) {
+	eventually(t, "the broken connection has ended", func() (ended bool) {
 		err := pool.QueryRow(t.Context(), `SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)`, backend).Scan(&ended)
 		return err == nil && ended
 	})
