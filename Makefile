@@ -1,5 +1,5 @@
 # Names for the commands that people type.
-.PHONY: run test ci generate lint bench verify torture images e2e-cluster
+.PHONY: run test ci generate lint bench verify torture mutations images e2e-cluster
 
 run:      ; go run .
 test:     ; go test ./...
@@ -9,7 +9,9 @@ lint:     ; go tool -modfile=.ci/tools.mod golangci-lint run ./...
 bench:    ; go run ./bench
 # What takes longer than CI may: the crash tests and the fuzzers, many times over.
 verify:   ; .ci/verify
+# The stock's promises for hours, and with bugs that tests must catch.
 torture:  ; .ci/torture
+mutations: ; .ci/mutations
 # The images of the charts' version, for the Docker engine at hand.
 images:
 	for service in item stock gateway smoke; do docker build --build-arg SERVICE=$$service --build-arg VERSION=0.1.0 --tag ghcr.io/kiteshop/$$service:0.1.0 . || exit 1; done

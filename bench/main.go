@@ -45,6 +45,11 @@ func suites() []suite {
 		{"./services/item/internal/store", "CachedRead", "50x", []measurement{
 			{"SQLite's point read against one from memory", "BenchmarkCachedRead", []string{"x-sqlite"}, 0, 30},
 		}},
+		{"./services/stock/internal/store", "Reserve", "15x", stockMeasurements()},
+		{"./services/e2e", "HotItem", "15x", []measurement{
+			{"hot item on PostgreSQL through the gateway, 512 callers, against an empty echo", "BenchmarkHotItem", []string{"x-echo"}, 0, 0.5},
+			{"the same", "BenchmarkHotItem", []string{"reservations/s", "p50-ms", "p99-ms"}, 0, 0},
+		}},
 		{"./services/item/internal/store", "Import", "20x", []measurement{
 			{"import", "BenchmarkImport", []string{"rows/s"}, 0, 0},
 		}},
@@ -69,6 +74,27 @@ func suites() []suite {
 			search(capped, "capped: a word in all titles", "title/all"),
 			search(capped, "capped: a word in all descriptions", "description/all"),
 		}},
+	}
+}
+
+// stockMeasurements are of reservations, each against a baseline that writes the same rows.
+func stockMeasurements() []measurement {
+	const postgres, sqlite = "BenchmarkReserve/postgres/", "BenchmarkReserve/sqlite/"
+	one, many := "_against_one_statement_each", "512_callers_against_10,000_items"
+	soldOut := "512_callers_of_a_sold_out_item_against_one_in_stock"
+	return []measurement{
+		{"one hot item on PostgreSQL, 64 callers, against one statement each", postgres + "64_callers" + one, []string{"x-baseline"}, 0, 15},
+		{"the same, p99 of the baseline against ours", postgres + "64_callers" + one, []string{"baseline-p99/p99"}, 0, 20},
+		{"the same, 512 callers", postgres + "512_callers" + one, []string{"x-baseline"}, 0, 50},
+		{"the same, p99 of the baseline against ours", postgres + "512_callers" + one, []string{"baseline-p99/p99"}, 0, 20},
+		{"a lone caller on PostgreSQL, p50 against one statement", postgres + "one_caller" + one, []string{"x-baseline-p50"}, 1.2, 0},
+		{"a lone caller on SQLite, p50 against one transaction", sqlite + "one_caller_against_one_transaction_each", []string{"x-baseline-p50"}, 1.2, 0},
+		{"the hot item on PostgreSQL against 10,000 items", postgres + many, []string{"x-baseline"}, 0, 0.9},
+		{"the hot item on SQLite against 10,000 items", sqlite + many, []string{"x-baseline"}, 0, 0.9},
+		{"refusals of a sold out item on PostgreSQL against reservations", postgres + soldOut, []string{"x-baseline"}, 0, 1},
+		{"refusals of a sold out item on SQLite against reservations", sqlite + soldOut, []string{"x-baseline"}, 0, 1},
+		{"SQLite, ordered keys, against a log of the same bytes", sqlite + "512_callers_with_ordered_keys_against_a_log", []string{"x-baseline"}, 0, 0.4},
+		{"SQLite, random keys, against a log of the same bytes", sqlite + "512_callers_with_random_keys_against_a_log", []string{"x-baseline"}, 0, 0},
 	}
 }
 

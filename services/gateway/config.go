@@ -17,6 +17,8 @@ type Config struct {
 	HTTP string
 	// Currency is the ISO 4217 code of the prices in product files, which name none.
 	Currency string
+	// Record tells activity which items are looked at and sold.
+	Record bool
 	// NewID makes request ids and idempotency keys: unique and hard to guess.
 	NewID func() string
 
@@ -30,8 +32,9 @@ func DefaultConfig() Config {
 	return Config{
 		HTTP:      "127.0.0.1:8889",
 		Currency:  "EUR",
+		Record:    true,
 		NewID:     newUUID,
-		Discovery: discovery.Config{URL: "static://item=127.0.0.1:8888,stock=127.0.0.1:8890", Version: lifecycle.Version()},
+		Discovery: discovery.Config{URL: "static://item=127.0.0.1:8888,stock=127.0.0.1:8890,activity=127.0.0.1:8894", Version: lifecycle.Version()},
 		Lifecycle: lifecycle.Config{Admin: "127.0.0.1:9889", Debug: "127.0.0.1:9890", StopTimeout: 15 * time.Second},
 		Telemetry: telemetry.Config{Level: slog.LevelInfo, Format: "json", Output: os.Stderr},
 	}
@@ -41,6 +44,7 @@ func DefaultConfig() Config {
 func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.HTTP, "http", c.HTTP, "`address` for HTTP requests")
 	fs.StringVar(&c.Currency, "currency", c.Currency, "ISO 4217 `code` of the prices in product files")
+	fs.BoolVar(&c.Record, "record", c.Record, "tell activity which items are looked at and sold")
 	c.Discovery.Flags(fs)
 	c.Lifecycle.Flags(fs)
 	c.Telemetry.Flags(fs)

@@ -58,9 +58,12 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
-	upstreams := []string{"item", "stock"}
-	registry.Watch(upstreams...)
-	for _, name := range upstreams {
+	if shop.Activity, err = newActivity(cfg, registry, tel, life); err != nil {
+		return nil, err
+	}
+	needed := []string{"item", "stock"} // without activity only the trends are missing
+	registry.Watch(append(needed, "activity")...)
+	for _, name := range needed {
 		life.Add(lifecycle.Part{Name: name, Ready: func(ctx context.Context) error {
 			_, err := registry.Resolver().Resolve(ctx, name)
 			return err

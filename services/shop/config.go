@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/kiteshop/kiteshop/services/activity"
 	"github.com/kiteshop/kiteshop/services/gateway"
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
 	"github.com/kiteshop/kiteshop/services/item"
@@ -15,17 +16,21 @@ import (
 // inProcess stands where the URL of a registry could: the services find each other in memory.
 const inProcess = "in process"
 
+// anyPort is one that is free.
+const anyPort = "127.0.0.1:0"
+
 // Config is the configuration of each service. DefaultConfig fills it.
 type Config struct {
-	Gateway gateway.Config
-	Item    item.Config
-	Stock   stock.Config
+	Gateway  gateway.Config
+	Item     item.Config
+	Stock    stock.Config
+	Activity activity.Config
 }
 
 // DefaultConfig is the shop on the contract's ports, with the demo item, and a
 // log for people where one looks on.
 func DefaultConfig() Config {
-	cfg := Config{Gateway: gateway.DefaultConfig(), Item: item.DefaultConfig(), Stock: stock.DefaultConfig()}
+	cfg := Config{Gateway: gateway.DefaultConfig(), Item: item.DefaultConfig(), Stock: stock.DefaultConfig(), Activity: activity.DefaultConfig()}
 	cfg.Item.Demo = true
 	cfg.Gateway.Discovery.URL = inProcess
 	if term.IsTerminal(int(os.Stderr.Fd())) {
@@ -47,9 +52,12 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 // share gives every service what was set for one.
 func (c *Config) share() {
 	c.Stock.Store, c.Stock.Demo = c.Item.Store, c.Item.Demo
-	c.Item.Telemetry, c.Stock.Telemetry = c.Gateway.Telemetry, c.Gateway.Telemetry
+	c.Item.Telemetry, c.Stock.Telemetry, c.Activity.Telemetry = c.Gateway.Telemetry, c.Gateway.Telemetry, c.Gateway.Telemetry
 	if c.Gateway.Discovery.URL == inProcess {
 		c.Gateway.Discovery.Registry = discovery.NewMemory()
 	}
-	c.Item.Discovery, c.Stock.Discovery = c.Gateway.Discovery, c.Gateway.Discovery
+	c.Item.Discovery, c.Stock.Discovery, c.Activity.Discovery = c.Gateway.Discovery, c.Gateway.Discovery, c.Gateway.Discovery
+	if c.Stock.Lifecycle.Admin == anyPort { // a shop beside others, as in tests
+		c.Activity.RPC, c.Activity.Lifecycle.Admin, c.Activity.Lifecycle.Debug = anyPort, anyPort, anyPort
+	}
 }

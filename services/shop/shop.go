@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/kiteshop/kiteshop/services/activity"
 	"github.com/kiteshop/kiteshop/services/gateway"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
 	"github.com/kiteshop/kiteshop/services/internal/sqldb"
@@ -23,10 +24,11 @@ const readyInterval = 5 * time.Millisecond
 
 // Shop is all services with their ports open. Run makes them answer.
 type Shop struct {
-	item    *item.Service
-	stock   *stock.Service
-	gateway *gateway.Service
-	store   sqldb.Config
+	item     *item.Service
+	stock    *stock.Service
+	activity *activity.Service
+	gateway  *gateway.Service
+	store    sqldb.Config
 }
 
 // New opens the stores and the ports, and fails when it cannot have one of
@@ -56,6 +58,10 @@ func New(ctx context.Context, cfg Config) (_ *Shop, err error) {
 		return nil, err
 	}
 	opened = append(opened, s.item)
+	if s.activity, err = activity.New(ctx, cfg.Activity); err != nil {
+		return nil, err
+	}
+	opened = append(opened, s.activity)
 	if s.gateway, err = gateway.New(ctx, cfg.Gateway); err != nil {
 		return nil, err
 	}
@@ -77,7 +83,7 @@ func (s *Shop) StockAddr() net.Addr { return s.stock.Addr() }
 func (s *Shop) Run(ctx context.Context, ready func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	services := []*lifecycle.Service{s.stock.Service, s.item.Service, s.gateway.Service}
+	services := []*lifecycle.Service{s.stock.Service, s.item.Service, s.activity.Service, s.gateway.Service}
 	stops := make([]func() error, len(services))
 	for i, service := range services {
 		serviceCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -124,6 +130,7 @@ Kiteshop is open.
   gateway   http://%s      admin %s
   item      %s (Kitex)      admin %s
   stock     %s (Kitex)      admin %s
+  activity  %s (Kitex)      admin %s
   data      %s
 
 Try, in another terminal:
@@ -134,5 +141,6 @@ Try, in another terminal:
   go run . client
 
 Ctrl-C stops it.
-`, s.Addr(), s.gateway.AdminAddr(), s.item.Addr(), s.item.AdminAddr(), s.stock.Addr(), s.stock.AdminAddr(), s.store)
+`, s.Addr(), s.gateway.AdminAddr(), s.item.Addr(), s.item.AdminAddr(), s.stock.Addr(), s.stock.AdminAddr(),
+		s.activity.Addr(), s.activity.AdminAddr(), s.store)
 }

@@ -632,6 +632,9 @@ func (x *SearchItemsResp) GetCapped() bool {
 
 type CreateItemReq struct {
 	Fields *ItemFields `protobuf:"bytes,1,opt,name=fields" json:"fields,omitempty"`
+
+	// Names the command: the same key again has no second effect and the same answer.
+	IdempotencyKey string `protobuf:"bytes,2,opt,name=idempotency_key" json:"idempotency_key,omitempty"`
 }
 
 func (x *CreateItemReq) Reset() { *x = CreateItemReq{} }
@@ -645,6 +648,13 @@ func (x *CreateItemReq) GetFields() *ItemFields {
 		return x.Fields
 	}
 	return nil
+}
+
+func (x *CreateItemReq) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
 }
 
 type CreateItemResp struct {
@@ -670,6 +680,7 @@ type UpdateItemReq struct {
 	// The version that the caller has seen; 0 updates whatever is there.
 	ExpectedVersion int64       `protobuf:"varint,2,opt,name=expected_version" json:"expected_version,omitempty"`
 	Fields          *ItemFields `protobuf:"bytes,3,opt,name=fields" json:"fields,omitempty"`
+	IdempotencyKey  string      `protobuf:"bytes,4,opt,name=idempotency_key" json:"idempotency_key,omitempty"`
 }
 
 func (x *UpdateItemReq) Reset() { *x = UpdateItemReq{} }
@@ -699,6 +710,13 @@ func (x *UpdateItemReq) GetFields() *ItemFields {
 	return nil
 }
 
+func (x *UpdateItemReq) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
+}
+
 type UpdateItemResp struct {
 	Item *Item `protobuf:"bytes,1,opt,name=item" json:"item,omitempty"`
 }
@@ -717,8 +735,9 @@ func (x *UpdateItemResp) GetItem() *Item {
 }
 
 type DeleteItemReq struct {
-	Id              int64 `protobuf:"varint,1,opt,name=id" json:"id,omitempty"`
-	ExpectedVersion int64 `protobuf:"varint,2,opt,name=expected_version" json:"expected_version,omitempty"`
+	Id              int64  `protobuf:"varint,1,opt,name=id" json:"id,omitempty"`
+	ExpectedVersion int64  `protobuf:"varint,2,opt,name=expected_version" json:"expected_version,omitempty"`
+	IdempotencyKey  string `protobuf:"bytes,3,opt,name=idempotency_key" json:"idempotency_key,omitempty"`
 }
 
 func (x *DeleteItemReq) Reset() { *x = DeleteItemReq{} }
@@ -739,6 +758,13 @@ func (x *DeleteItemReq) GetExpectedVersion() int64 {
 		return x.ExpectedVersion
 	}
 	return 0
+}
+
+func (x *DeleteItemReq) GetIdempotencyKey() string {
+	if x != nil {
+		return x.IdempotencyKey
+	}
+	return ""
 }
 
 type DeleteItemResp struct {

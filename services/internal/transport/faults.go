@@ -9,30 +9,34 @@ import (
 	"github.com/cloudwego/kitex/pkg/remote"
 	"github.com/cloudwego/kitex/pkg/remote/codec/perrors"
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
+	"github.com/cloudwego/kitex/transport"
+	"google.golang.org/grpc/codes"
 
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 )
 
-// statusNumber is for clients that read nothing else of a business status: the
-// gRPC code nearest in meaning. Between our own services the code's name decides.
-func statusNumber(code fault.Code) int32 {
+// statusCode is the gRPC code nearest in meaning. Over TTHeader it is the number
+// of the business status. Between our own services the fault's code decides.
+func statusCode(code fault.Code) codes.Code {
 	switch code {
 	case fault.InvalidArgument:
-		return 3
+		return codes.InvalidArgument
 	case fault.OutcomeUnknown:
-		return 4
+		return codes.DeadlineExceeded // the only one that says that the call may have been carried out
 	case fault.NotFound:
-		return 5
+		return codes.NotFound
 	case fault.KeyReused:
-		return 6
+		return codes.AlreadyExists
 	case fault.Conflict, fault.SoldOut, fault.WrongState:
-		return 9
+		return codes.FailedPrecondition // waiting and repeating does not help, as it would with ResourceExhausted
 	case fault.VersionMismatch:
-		return 10
+		return codes.Aborted
+	case fault.Overloaded:
+		return codes.ResourceExhausted
 	case fault.Unavailable:
-		return 14
+		return codes.Unavailable
 	default:
-		return 13
+		return codes.Internal
 	}
 }
 
@@ -57,7 +61,7 @@ func encodeFault(f *fault.Error) kerrors.BizStatusErrorIface {
 	if text, err := json.Marshal(f.Members); err == nil && len(f.Members) > 0 && len(text) <= maxMembers {
 		extra[extraMembers] = string(text)
 	}
-	return kerrors.NewBizStatusErrorWithExtra(statusNumber(f.Code), clip(f.Message), extra)
+	return kerrors.NewBizStatusErrorWithExtra(int32(statusCode(f.Code)), clip(f.Message), extra)
 }
 
 // isRefused tells whether a call was certainly not carried out, and would not
@@ -94,7 +98,7 @@ func clip(text string) string {
 // does not read those (one without Kitex's TTHeader meta handler), as an exception.
 func answerFault(call rpcinfo.RPCInfo, f *fault.Error) error {
 	setter, ok := call.Invocation().(rpcinfo.InvocationSetter)
-	if !ok || call.From().ServiceName() == "" {
+	if !ok || call.From().ServiceName() == "" && call.Config().TransportProtocol() != transport.GRPC {
 		return errors.New(string(f.Code) + ": " + f.Message)
 	}
 	setter.SetBizStatusErr(encodeFault(f))
@@ -112,17 +116,26 @@ func WriteFault(service string, err error) error {
 	return decodeFault(service, err, fault.OutcomeUnknown)
 }
 
+// decodeStatus is what encodeFault was given. Without a code it is another's.
+func decodeStatus(status kerrors.BizStatusErrorIface) *fault.Error {
+	f := fault.New(fault.Code(status.BizExtra()[extraCode]), "%s", status.BizMessage())
+	if text := status.BizExtra()[extraFields]; text != "" {
+		_ = json.Unmarshal([]byte(text), &f.Fields)
+	}
+	if text := status.BizExtra()[extraMembers]; text != "" {
+		_ = json.Unmarshal([]byte(text), &f.Members)
+	}
+	return f
+}
+
 func decodeFault(service string, err error, unanswered fault.Code) error {
 	if err == nil {
 		return nil
 	}
 	if status, ok := kerrors.FromBizStatusError(err); ok {
-		f := fault.New(fault.Code(status.BizExtra()[extraCode]), "%s", status.BizMessage())
-		if text := status.BizExtra()[extraFields]; text != "" {
-			_ = json.Unmarshal([]byte(text), &f.Fields)
-		}
-		if text := status.BizExtra()[extraMembers]; text != "" {
-			_ = json.Unmarshal([]byte(text), &f.Members)
+		f := decodeStatus(status)
+		if f.Code == "" {
+			f = decodeGRPC(status)
 		}
 		if f.Code == "" {
 			return fault.New(fault.Internal, "an internal error").Because(err)

@@ -1,5 +1,7 @@
-// Package transport makes Kitex servers and clients that speak alike: TTHeader
-// with deadlines, request ids and faults, measured and logged in one place.
+// Package transport makes Kitex servers and clients that speak alike: deadlines,
+// request ids and faults travel on each protocol, and are measured and logged in
+// one place. A server's one port takes Protobuf over TTHeader, gRPC, and Thrift
+// over TTHeader, framed and buffered; README.md says what travels on which.
 package transport
 
 import (
@@ -11,12 +13,16 @@ import (
 
 	"github.com/cloudwego/kitex/pkg/endpoint"
 	"github.com/cloudwego/kitex/pkg/kerrors"
+	"github.com/cloudwego/kitex/pkg/limiter"
 	"github.com/cloudwego/kitex/pkg/remote/codec"
+	"github.com/cloudwego/kitex/pkg/remote/trans/detection"
+	"github.com/cloudwego/kitex/pkg/remote/trans/netpoll"
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
 	"github.com/cloudwego/kitex/pkg/transmeta"
 	"github.com/cloudwego/kitex/server"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	"google.golang.org/grpc/health"
 
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
@@ -30,6 +36,8 @@ const MaxMessageBytes = 16 << 20
 type Server struct {
 	server.Server
 	ln    net.Listener
+	edge  *edge
+	about description
 	exit  chan error    // Kitex stops when it is closed
 	ended chan struct{} // closed when serve returns
 
@@ -48,13 +56,22 @@ func NewServer(address string, tel *telemetry.Telemetry) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	s := &Server{ln: ln, exit: make(chan error), ended: make(chan struct{})}
+	s := &Server{ln: ln, exit: make(chan error), ended: make(chan struct{}), about: description{health: health.NewServer()}}
+	s.edge, err = newEdge(tel.Meter, detection.NewSvrTransHandlerFactory(netpoll.NewSvrTransHandlerFactory(), grpcFactory{tel, s.register}))
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
 	s.Server = server.NewServer(
+		server.WithTransHandlerFactory(s.edge),
+		server.WithConnectionLimiter(limiter.NewConnectionLimiter(maxConnections)),
+		server.WithLimitReporter(s.edge),
+		server.WithReadWriteTimeout(readTimeout),
 		server.WithListener(ln),
 		server.WithExitSignal(func() <-chan error { return s.exit }),
 		server.WithExitWaitTime(5*time.Second),
 		server.WithCodec(codec.NewDefaultCodecWithSizeLimit(MaxMessageBytes)),
 		server.WithMetaHandler(transmeta.ServerTTHeaderHandler),
+		server.WithMetaHandler(transmeta.ServerHTTP2Handler),
 		server.WithMiddleware(observe),
 	)
 	return s, nil
@@ -105,6 +122,8 @@ func (s *Server) serve() error {
 	s.serving = true
 	s.mu.Unlock()
 	defer close(s.ended)
+	go s.edge.watch(s.ended)
+	go s.watchReadiness()
 	err := s.Run()
 
 	s.mu.Lock()

@@ -91,6 +91,8 @@ type ItemPage struct {
 // Items is the catalogue. Errors are faults.
 type Items interface {
 	Get(ctx context.Context, id int64) (Item, error)
+	// Batch returns 1 to 100 items in any order, without those that do not exist.
+	Batch(ctx context.Context, ids []int64) ([]Item, error)
 	List(ctx context.Context, limit int, cursor string) (ItemPage, error)
 	Search(ctx context.Context, query string, limit int, cursor string) (ItemPage, error)
 	Create(ctx context.Context, fields Change) (Item, error)
@@ -200,8 +202,9 @@ type Stocks interface {
 
 // Shop is what the gateway offers.
 type Shop struct {
-	Items  Items
-	Stocks Stocks
+	Items    Items
+	Stocks   Stocks
+	Activity Activity
 	// Currency is the ISO 4217 code of the prices in product files.
 	Currency string
 }

@@ -93,12 +93,27 @@ func (h *Handler) getItem(ctx context.Context, c *app.RequestContext) error {
 	if err != nil {
 		return err
 	}
-	item, err := h.shop.Items.Get(ctx, id)
+	item, err := h.shop.View(ctx, id)
 	if err != nil {
 		return err
 	}
 	setETag(c, item)
 	return ok(c, consts.StatusOK, item)
+}
+
+func (h *Handler) trending(ctx context.Context, c *app.RequestContext) error {
+	if err := checkQuery(c, "limit", "kind"); err != nil {
+		return err
+	}
+	limit, _, err := pageQuery(c)
+	if err != nil {
+		return err
+	}
+	trends, err := h.shop.Trending(ctx, c.Query("kind"), limit)
+	if err != nil {
+		return err
+	}
+	return ok(c, consts.StatusOK, trends)
 }
 
 func (h *Handler) listItems(ctx context.Context, c *app.RequestContext) error {

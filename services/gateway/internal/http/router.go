@@ -61,6 +61,7 @@ func (h *Handler) routes() []route {
 		{"PATCH", "/api/v1/items/:id", h.updateItem},
 		{"DELETE", "/api/v1/items/:id", h.deleteItem},
 		{"POST", "/api/v1/imports", h.importItems},
+		{"GET", "/api/v1/trending", h.trending},
 		{"GET", "/api/v1/stock", h.listStock},
 		{"GET", "/api/v1/stock/:item_id", h.getStock},
 		{"PUT", "/api/v1/stock/:item_id", h.setStock},

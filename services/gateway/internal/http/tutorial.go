@@ -28,7 +28,7 @@ func (h *Handler) tutorialItem(ctx context.Context, c *app.RequestContext) error
 			return err
 		}
 	}
-	item, err := h.shop.Items.Get(ctx, id)
+	item, err := h.shop.View(ctx, id)
 	if err != nil {
 		return err
 	}

@@ -35,6 +35,15 @@ func (i Items) Get(ctx context.Context, id int64) (domain.Item, error) {
 	return fromItem(resp.GetItem()), nil
 }
 
+// Batch implements domain.Items.
+func (i Items) Batch(ctx context.Context, ids []int64) ([]domain.Item, error) {
+	resp, err := i.Client.BatchGetItems(ctx, &item.BatchGetItemsReq{Ids: ids})
+	if err != nil {
+		return nil, transport.ReadFault(itemService, err)
+	}
+	return fromItems(resp.GetItems()), nil
+}
+
 // List implements domain.Items.
 func (i Items) List(ctx context.Context, limit int, cursor string) (domain.ItemPage, error) {
 	resp, err := i.Client.ListItems(ctx, &item.ListItemsReq{Limit: int32(limit), Cursor: cursor})

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,7 +28,7 @@ import (
 // site is a database that is reached through a proxy.
 type site struct {
 	database
-	direct sqldb.Config
+	direct *pgxpool.Pool
 	proxy  *toxiproxy.Proxy
 }
 
@@ -39,7 +39,7 @@ func proxied(t *testing.T, db database) site {
 		t.Fatal(err)
 	}
 	t.Cleanup(proxy.Stop)
-	s := site{db, db.cfg, proxy}
+	s := site{db, connect(t, db), proxy}
 	s.cfg.Store = sqldb.Location(strings.Replace(string(db.cfg.Store), db.server.Address(), proxy.Listen, 1))
 	return s
 }
@@ -59,13 +59,19 @@ func (s site) toxic(t *testing.T, kind, stream, attributes string) (remove func(
 }
 
 // connect gives connections that pass by the proxy and have no timeouts.
-func connect(t *testing.T, cfg sqldb.Config) *pgxpool.Pool {
+func connect(t *testing.T, db database) *pgxpool.Pool {
 	t.Helper()
-	db := database{cfg: cfg}.open(t, Options{}).db.Postgres().Config()
-	for _, timeout := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"} {
-		db.ConnConfig.RuntimeParams[timeout] = "0"
+	location, err := url.Parse(string(db.cfg.Store))
+	if err != nil {
+		t.Fatal(err)
 	}
-	pool, err := pgxpool.NewWithConfig(t.Context(), db)
+	password, err := os.ReadFile(db.server.PasswordFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	location.User = url.UserPassword(location.User.Username(), strings.TrimSpace(string(password)))
+	location.RawQuery = "sslmode=disable&search_path=stock"
+	pool, err := pgxpool.New(t.Context(), location.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +112,7 @@ var outages = []struct {
 		s.server.Thaw()
 	}},
 	{"somebody holds a lock", func(t *testing.T, s site, noticed func()) {
-		free := lock(t, connect(t, s.direct))
+		free := lock(t, s.direct)
 		noticed()
 		free()
 	}},
@@ -153,8 +159,6 @@ type shift struct {
 	all            sync.WaitGroup
 }
 
-const second = time.Second
-
 // begin starts a shift. Other errors than those that allowed tells fail the test.
 func begin(t *testing.T, store *Store, allowed func(error) bool) *shift {
 	const size = 8
@@ -169,11 +173,11 @@ func begin(t *testing.T, store *Store, allowed func(error) bool) *shift {
 					return
 				default:
 				}
-				ctx, cancel := context.WithTimeout(context.Background(), second)
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				began := time.Now()
 				err := c.do(ctx, n)
 				cancel()
-				if took := time.Since(began); took > 3*second {
+				if took := time.Since(began); took > 3*time.Second {
 					t.Errorf("a caller with a second was answered after %s", took)
 				}
 				s.counts[i]++
@@ -190,10 +194,6 @@ func begin(t *testing.T, store *Store, allowed func(error) bool) *shift {
 		})
 	}
 	return s
-}
-
-func isOutageOnly(err error) bool {
-	return slices.Contains([]fault.Code{fault.Unavailable, fault.OutcomeUnknown}, fault.CodeOf(err))
 }
 
 // progress waits for some more answers.
@@ -237,7 +237,7 @@ func TestNothingIsLostOrDoubledWhen(t *testing.T) {
 			s := proxied(t, db)
 			store := s.open(t, Options{})
 			receiveAmple(t, store)
-			callers := begin(t, store, isOutageOnly)
+			callers := begin(t, store, isOutage)
 			for range times {
 				callers.progress(t)
 				outage.strike(t, s, noticed(t, &callers.fails, callers.over))
@@ -254,7 +254,7 @@ func TestALockThatSomebodyHoldsIsWaitedForAWhile(t *testing.T) {
 	db := onPostgres(t)
 	store := db.open(t, Options{})
 	receive(t, store, hotItem, 1)
-	free := lock(t, connect(t, db.cfg))
+	free := lock(t, connect(t, db))
 	r := domain.Reserve{Lines: one(hotItem, 1), Key: "key"}
 	began := time.Now()
 	_, err := inventory(store).Reserve(t.Context(), r)
@@ -274,7 +274,7 @@ func TestTheSuccessorOfAProcessKilledWhileItWaitsForALockDoesEachCommandOnce(t *
 	db := onPostgres(t)
 	store := db.open(t, Options{})
 	receiveAmple(t, store)
-	pool := connect(t, db.cfg)
+	pool := connect(t, db)
 	waiting := func() (processes int) {
 		err := pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&processes)
 		if err != nil {
@@ -343,21 +343,15 @@ func fill(t *testing.T, dir string) (free func()) {
 	for err == nil {
 		_, err = file.Write(make([]byte, 4096))
 	}
-	if err := errors.Join(ignore(err, syscall.ENOSPC), file.Close()); err != nil {
+	if !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(err)
 	}
+	_ = file.Close()
 	return func() {
 		if err := os.Remove(path); err != nil {
 			t.Error(err)
 		}
 	}
-}
-
-func ignore(err, expected error) error {
-	if errors.Is(err, expected) {
-		return nil
-	}
-	return err
 }
 
 // On PostgreSQL it is the tables' disk. When that of its log is full the server
@@ -368,7 +362,7 @@ func TestNothingIsLostOrDoubledWhenTheDiskIsFull(t *testing.T) {
 		t.Parallel()
 		dir := small(t, 16)
 		fullDisk(t, database{cfg: sqldb.Config{Data: filepath.Join(dir, "data")}}, dir, func(err error) bool {
-			return isOutageOnly(err) || strings.Contains(err.Error(), "database or disk is full")
+			return isOutage(err) || strings.Contains(err.Error(), "database or disk is full")
 		})
 	})
 	t.Run("postgres", func(t *testing.T) {
@@ -387,8 +381,7 @@ func TestNothingIsLostOrDoubledWhenTheDiskIsFull(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		other := database{cfg: sqldb.Config{Store: sqldb.Location(db.server.Database())}} // none can be moved while it is connected to
-		pool := connect(t, other.cfg)
+		pool := connect(t, db)
 		for _, statement := range []string{
 			`CREATE TABLESPACE small LOCATION '` + space + `'`,
 			`ALTER DATABASE shop1 SET default_tablespace = small`,
@@ -397,7 +390,7 @@ func TestNothingIsLostOrDoubledWhenTheDiskIsFull(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		fullDisk(t, db, dir, isOutageOnly)
+		fullDisk(t, db, dir, isOutage)
 	})
 }
 
@@ -407,9 +400,9 @@ func fullDisk(t *testing.T, db database, dir string, allowed func(error) bool) {
 	callers := begin(t, store, allowed)
 	for range 2 {
 		callers.progress(t)
-		errors := noticed(t, &callers.fails, callers.over)
+		noticed := noticed(t, &callers.fails, callers.over)
 		free := fill(t, dir)
-		errors()
+		noticed()
 		free()
 	}
 	callers.progress(t)
@@ -452,7 +445,7 @@ func TestWhatArrivesLateDoesNothingThatWasRefused(t *testing.T) {
 	db := onPostgres(t)
 	s := proxied(t, db)
 	near, far := db.open(t, Options{}), s.open(t, Options{})
-	pool := connect(t, db.cfg)
+	pool := connect(t, db)
 	receive(t, near, hotItem, 1)
 	r, err := inventory(far).Reserve(t.Context(), domain.Reserve{Lines: one(hotItem, 1)}) // so that the statement is prepared
 	if err != nil {

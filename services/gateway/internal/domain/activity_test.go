@@ -1,0 +1,91 @@
+package domain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+)
+
+// catalogue has the items 7 and 9.
+type catalogue struct{ Items }
+
+func (catalogue) Get(_ context.Context, id int64) (Item, error) {
+	if id != 7 && id != 9 {
+		return Item{}, errors.New("there is no such item")
+	}
+	return Item{ID: id}, nil
+}
+
+func (c catalogue) Batch(ctx context.Context, ids []int64) ([]Item, error) {
+	var found []Item
+	for _, id := range slices.Sorted(slices.Values(ids)) {
+		if item, err := c.Get(ctx, id); err == nil {
+			found = append(found, item)
+		}
+	}
+	return found, nil
+}
+
+// inventory takes every step but that of the reservation "gone".
+type inventory struct{ Stocks }
+
+func (inventory) Step(_ context.Context, step Step) (Reservation, error) {
+	if step.ID == "gone" {
+		return Reservation{}, errors.New("it is gone")
+	}
+	return Reservation{Lines: []Line{{ItemID: 7, Quantity: 2}, {ItemID: 9, Quantity: 1}}}, nil
+}
+
+// journal writes down what it is told, and has trends of 9, 8 and 7.
+type journal struct{ told []string }
+
+func (j *journal) Viewed(id int64) { j.told = append(j.told, fmt.Sprintf("viewed %d", id)) }
+func (j *journal) Sold(id, quantity int64) {
+	j.told = append(j.told, fmt.Sprintf("sold %d of %d", quantity, id))
+}
+func (j *journal) Trending(_ context.Context, kind string, _ int) ([]Trend, error) {
+	switch kind {
+	case "bought":
+		return nil, nil
+	case "away":
+		return nil, errors.New("activity is away")
+	default:
+		return []Trend{{ItemID: 9, Score: 3}, {ItemID: 8, Score: 2}, {ItemID: 7, Score: 1}}, nil
+	}
+}
+
+func TestOnlyWhatHappenedIsRecorded(t *testing.T) {
+	t.Parallel()
+	j := &journal{}
+	shop := &Shop{Items: catalogue{}, Stocks: inventory{}, Activity: j}
+	for _, id := range []int64{7, 8, 9} {
+		if item, err := shop.View(t.Context(), id); (err == nil) != (id != 8) || item.ID != id && id != 8 {
+			t.Errorf("item %d: %+v, %v", id, item, err)
+		}
+	}
+	for _, step := range []Step{{ID: "a", Name: "commit"}, {ID: "gone", Name: "commit"}, {ID: "a", Name: "fulfil"}, {ID: "a", Name: "release"}} {
+		if _, err := shop.Step(t.Context(), step); (err == nil) != (step.ID == "a") {
+			t.Errorf("%+v: %v", step, err)
+		}
+	}
+	if want := []string{"viewed 7", "viewed 9", "sold 2 of 7", "sold 1 of 9"}; !slices.Equal(j.told, want) {
+		t.Errorf("recorded %q, want %q", j.told, want)
+	}
+}
+
+func TestTrendsKeepTheirOrderAndLeaveOutItemsThatAreGone(t *testing.T) {
+	t.Parallel()
+	shop := &Shop{Items: catalogue{}, Activity: &journal{}}
+	trends, err := shop.Trending(t.Context(), "viewed", 10)
+	if err != nil || len(trends.Items) != 2 || trends.Items[0].Item.ID != 9 || trends.Items[0].Score != 3 || trends.Items[1].Item.ID != 7 {
+		t.Errorf("%+v, %v", trends, err)
+	}
+	if trends, err := shop.Trending(t.Context(), "bought", 10); err != nil || len(trends.Items) != 0 {
+		t.Errorf("%+v, %v", trends, err)
+	}
+	if _, err := shop.Trending(t.Context(), "away", 10); err == nil {
+		t.Error("an activity that is away has trends")
+	}
+}
