@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/cloudwego/kitex/client"
-
-	"github.com/kiteshop/kiteshop/idl/kitex_gen/activity/activityservice"
+	kitex "github.com/cloudwego/kitex/transport"
 
 	wire "github.com/kiteshop/kiteshop/idl/kitex_gen/activity"
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/activity/activityservice"
 	"github.com/kiteshop/kiteshop/services/activity"
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
 	"github.com/kiteshop/kiteshop/services/internal/fault"
@@ -22,7 +22,7 @@ import (
 )
 
 // open starts the service, whose clock stands, and a client of it.
-func open(t *testing.T, options ...client.Option) (*activity.Service, activityservice.Client) {
+func open(t *testing.T) (*activity.Service, activityservice.Client) {
 	t.Helper()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	cfg := activity.DefaultConfig()
@@ -47,7 +47,7 @@ func open(t *testing.T, options ...client.Option) (*activity.Service, activityse
 		t.Fatal(err)
 	}
 	t.Cleanup(registry.Close)
-	activities, err := activityservice.NewClient("activity", append(transport.ClientOptions("test", registry), options...)...)
+	activities, err := activityservice.NewClient("activity", transport.ClientOptions("test", registry)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,14 +159,31 @@ func TestAWrongQuestionIsAnsweredWithAFaultAlsoInThrift(t *testing.T) {
 	t.Parallel()
 	_, activities := open(t)
 	for want, req := range map[string]*wire.GetTrendingReq{
-		"invalid_argument: limit must be 1 to 100, not 101":                    {Limit: 101},
-		"invalid_argument: limit must be 1 to 100, not -1":                     {Limit: -1},
-		`invalid_argument: kind must be viewed, bought or both, not "<UNSET>"`: {Kind: 9},
+		"invalid_argument: limit must be 1 to 100, not 101":              {Limit: 101},
+		"invalid_argument: limit must be 1 to 100, not -1":               {Limit: -1},
+		`invalid_argument: kind must be viewed, bought or both, not "9"`: {Kind: 9},
 	} {
 		_, err := activities.GetTrending(t.Context(), req)
 		f := fault.From(transport.ReadFault("activity", err))
 		if f.Error() != want || len(f.Fields) != 1 {
 			t.Errorf("%v: %v with the fields %v, want %s", req, f, f.Fields, want)
+		}
+	}
+}
+
+func TestClientsThatKnowNothingButThriftAreServed(t *testing.T) {
+	t.Parallel()
+	service, _ := open(t)
+	for _, protocol := range []kitex.Protocol{kitex.PurePayload, kitex.Framed} {
+		plain, err := activityservice.NewClient("activity", client.WithHostPorts(service.Addr().String()), client.WithTransportProtocol(protocol))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := plain.GetTrending(t.Context(), &wire.GetTrendingReq{}); err != nil {
+			t.Errorf("%s: %v", protocol, err)
+		}
+		if _, err := plain.GetTrending(t.Context(), &wire.GetTrendingReq{Limit: 101}); err == nil || !strings.Contains(err.Error(), "invalid_argument: limit must be 1 to 100, not 101") {
+			t.Errorf("%s: %v", protocol, err)
 		}
 	}
 }

@@ -12,6 +12,13 @@ import (
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 )
 
+const (
+	// forgetEvery is how often keys older than the retention are looked for.
+	forgetEvery = time.Hour
+	// minRetention is promised to callers: so long is a key remembered.
+	minRetention = 24 * time.Hour
+)
+
 // Config is all that the item service can be told. DefaultConfig fills it.
 type Config struct {
 	// RPC is the address for Kitex calls.
@@ -27,6 +34,8 @@ type Config struct {
 	// At most 1 s is promised; 0 keeps nothing.
 	ItemMaxAge  time.Duration
 	StockMaxAge time.Duration
+	// Retention is how long idempotency keys are remembered. At least 24 h.
+	Retention time.Duration
 	// Now is the clock.
 	Now func() time.Time
 
@@ -42,6 +51,7 @@ func DefaultConfig() Config {
 		StockBudget: 250 * time.Millisecond,
 		ItemMaxAge:  time.Second,
 		StockMaxAge: 200 * time.Millisecond,
+		Retention:   7 * 24 * time.Hour,
 		Now:         time.Now,
 		Store:       sqldb.Config{Wait: time.Minute},
 		Discovery:   discovery.Config{URL: "static://stock=127.0.0.1:8890", Version: lifecycle.Version()},
@@ -58,6 +68,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.DurationVar(&c.StockBudget, "stock-budget", c.StockBudget, "longest `time` to wait for stock's answer")
 	fs.DurationVar(&c.ItemMaxAge, "item-max-age", c.ItemMaxAge, "oldest `age` of an item answered from memory")
 	fs.DurationVar(&c.StockMaxAge, "stock-max-age", c.StockMaxAge, "oldest `age` of a stock level answered from memory")
+	fs.DurationVar(&c.Retention, "retention", c.Retention, "how long idempotency keys are remembered, at least 24h")
 	c.Discovery.Flags(fs)
 	c.Lifecycle.Flags(fs)
 	c.Telemetry.Flags(fs)

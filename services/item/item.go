@@ -33,6 +33,9 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 	tel.Log.InfoContext(ctx, "starting", config.Effective(&cfg))
+	if cfg.Retention < minRetention {
+		return nil, fmt.Errorf("retention is %s; it must be at least %s", cfg.Retention, minRetention)
+	}
 	life, err := lifecycle.New(tel.Log, cfg.Lifecycle, tel.Metrics)
 	if err != nil {
 		return nil, err
@@ -64,13 +67,15 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 
+	catalogue := &domain.Catalogue{Store: items, Stock: stock, Now: cfg.Now}
+	life.Add(lifecycle.Periodic("retention", forgetEvery, tel.Log, func(ctx context.Context) error { return catalogue.Forget(ctx, cfg.Retention) }))
+
 	server, err := transport.NewServer(cfg.RPC, tel)
 	if err != nil {
 		return nil, err
 	}
 	life.Add(server.Part())
-	handler := &rpc.Handler{Catalogue: &domain.Catalogue{Store: items, Stock: stock, Now: cfg.Now}}
-	if err := itemservice.RegisterService(server, handler); err != nil {
+	if err := itemservice.RegisterService(server, &rpc.Handler{Catalogue: catalogue}); err != nil {
 		return nil, err
 	}
 	life.Add(server.Announcement(registry, "item", "example.shop.item")) // the second is the tutorial's name

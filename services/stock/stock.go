@@ -73,9 +73,9 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
-	life.Add(periodic("expiry", cfg.ExpireEvery, tel.Log, inventory.Expire))
-	life.Add(periodic("reconciliation", cfg.ReconcileEvery, tel.Log, watch.reconcile))
-	life.Add(periodic("retention", purgeEvery, tel.Log, func(ctx context.Context) error { return inventory.Purge(ctx, cfg.Retention) }))
+	life.Add(lifecycle.Periodic("expiry", cfg.ExpireEvery, tel.Log, inventory.Expire))
+	life.Add(lifecycle.Periodic("reconciliation", cfg.ReconcileEvery, tel.Log, watch.reconcile))
+	life.Add(lifecycle.Periodic("retention", purgeEvery, tel.Log, func(ctx context.Context) error { return inventory.Purge(ctx, cfg.Retention) }))
 
 	server, err := transport.NewServer(cfg.RPC, tel)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 
 	"go.opentelemetry.io/otel/metric"
 
-	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
 	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
 )
 
@@ -29,32 +28,6 @@ func (c *Config) check() error {
 		return fmt.Errorf("retention is %s; it must be at least %s", c.Retention, minRetention)
 	}
 	return nil
-}
-
-// periodic is a part that does something now and again.
-func periodic(name string, every time.Duration, log *slog.Logger, do func(ctx context.Context) error) lifecycle.Part {
-	ctx, stop := context.WithCancel(context.Background()) // lives as long as the service, not as a request
-	return lifecycle.Part{
-		Name: name,
-		Serve: func() error {
-			tick := time.NewTicker(every)
-			defer tick.Stop()
-			for {
-				if err := do(ctx); err != nil && ctx.Err() == nil {
-					log.ErrorContext(ctx, name+" failed; it is tried again", "error", err, "in", every.String())
-				}
-				select {
-				case <-ctx.Done():
-					return nil
-				case <-tick.C:
-				}
-			}
-		},
-		Stop: func(context.Context) error {
-			stop()
-			return nil
-		},
-	}
 }
 
 // watch compares the balances with what they are made of, and tells it to the

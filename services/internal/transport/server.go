@@ -70,6 +70,7 @@ func NewServer(address string, tel *telemetry.Telemetry) (*Server, error) {
 		server.WithExitSignal(func() <-chan error { return s.exit }),
 		server.WithExitWaitTime(5*time.Second),
 		server.WithCodec(codec.NewDefaultCodecWithSizeLimit(MaxMessageBytes)),
+		server.WithPayloadCodec(newPayloads()),
 		server.WithMetaHandler(transmeta.ServerTTHeaderHandler),
 		server.WithMetaHandler(transmeta.ServerHTTP2Handler),
 		server.WithMiddleware(observe),

@@ -6,10 +6,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/kiteshop/kiteshop/idl"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
@@ -78,7 +83,18 @@ type running struct {
 	stop func() error
 }
 
-func serve(t *testing.T, handler items) *running {
+func serve(t testing.TB, handler items) *running {
+	t.Helper()
+	return serveReady(t, handler, nil)
+}
+
+// serveReady starts a server whose health follows ready.
+func serveReady(t testing.TB, handler items, ready func(context.Context) map[string]string) *running {
+	t.Helper()
+	return serveAny(t, func(s *transport.Server) error { return itemservice.RegisterService(s, &handler) }, ready)
+}
+
+func serveAny(t testing.TB, register func(*transport.Server) error, ready func(context.Context) map[string]string) *running {
 	t.Helper()
 	log := &logBuffer{}
 	tel, err := telemetry.New("item", telemetry.Config{Format: "json", Output: log})
@@ -89,9 +105,10 @@ func serve(t *testing.T, handler items) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := itemservice.RegisterService(server, &handler); err != nil {
+	if err := register(server); err != nil {
 		t.Fatal(err)
 	}
+	server.Describe(idl.Descriptors(), ready)
 	part := server.Part()
 	ended := make(chan struct{})
 	go func() {
@@ -111,7 +128,7 @@ func serve(t *testing.T, handler items) *running {
 	return &running{server, tel, log, stop}
 }
 
-func static(t *testing.T, list string) *discovery.Registry {
+func static(t testing.TB, list string) *discovery.Registry {
 	t.Helper()
 	registry, err := discovery.Open(discovery.Config{URL: "static://" + list}, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -129,7 +146,7 @@ func memory(t *testing.T) *discovery.Registry {
 }
 
 // await polls for what happens in the background.
-func await(t *testing.T, condition func() bool) {
+func await(t testing.TB, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -139,16 +156,31 @@ func await(t *testing.T, condition func() bool) {
 }
 
 // dial makes a client that finds the item service at address.
-func dial(t *testing.T, address fmt.Stringer) itemservice.Client {
+func dial(t testing.TB, address fmt.Stringer) itemservice.Client {
 	t.Helper()
 	return dialIn(t, static(t, "item="+address.String()))
 }
 
-func dialIn(t *testing.T, registry *discovery.Registry) itemservice.Client {
+func dialIn(t testing.TB, registry *discovery.Registry) itemservice.Client {
 	t.Helper()
 	items, err := itemservice.NewClient("item", transport.ClientOptions("tests", registry)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return items
+}
+
+// metricSum adds up the values of the metrics that match a pattern.
+func metricSum(t testing.TB, server *running, pattern string) (sum float64) {
+	t.Helper()
+	recorder := httptest.NewRecorder()
+	server.tel.Metrics.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for _, line := range regexp.MustCompile(`(?m)^` + pattern + ` (\S+)$`).FindAllStringSubmatch(recorder.Body.String(), -1) {
+		value, err := strconv.ParseFloat(line[1], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += value
+	}
+	return sum
 }

@@ -3,6 +3,7 @@ package rpc
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/activity"
@@ -63,6 +64,6 @@ func fromKind(kind activity.Kind) domain.Kind {
 	case activity.Kind_BOUGHT:
 		return domain.Bought
 	default:
-		return domain.Kind(kind.String())
+		return domain.Kind(fmt.Sprint(int64(kind)))
 	}
 }

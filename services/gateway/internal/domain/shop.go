@@ -95,10 +95,11 @@ type Items interface {
 	Batch(ctx context.Context, ids []int64) ([]Item, error)
 	List(ctx context.Context, limit int, cursor string) (ItemPage, error)
 	Search(ctx context.Context, query string, limit int, cursor string) (ItemPage, error)
-	Create(ctx context.Context, fields Change) (Item, error)
+	// Create, Update and Delete with a key that came before answer as they did then.
+	Create(ctx context.Context, key string, fields Change) (Item, error)
 	// Update and Delete return version_mismatch when expected is neither 0 nor the current version.
-	Update(ctx context.Context, id, expected int64, change Change) (Item, error)
-	Delete(ctx context.Context, id, expected int64) error
+	Update(ctx context.Context, key string, id, expected int64, change Change) (Item, error)
+	Delete(ctx context.Context, key string, id, expected int64) error
 	ItemImporter
 }
 

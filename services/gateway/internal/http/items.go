@@ -137,11 +137,15 @@ func (h *Handler) listItems(ctx context.Context, c *app.RequestContext) error {
 }
 
 func (h *Handler) createItem(ctx context.Context, c *app.RequestContext) error {
+	key, err := h.idempotencyKey(c)
+	if err != nil {
+		return err
+	}
 	var input itemInput
 	if err := decodeBody(c, &input, typeJSON); err != nil {
 		return err
 	}
-	item, err := h.shop.Items.Create(ctx, input.change())
+	item, err := h.shop.Items.Create(ctx, key, input.change())
 	if err != nil {
 		return err
 	}
@@ -151,7 +155,7 @@ func (h *Handler) createItem(ctx context.Context, c *app.RequestContext) error {
 }
 
 func (h *Handler) updateItem(ctx context.Context, c *app.RequestContext) error {
-	id, expected, err := target(c)
+	key, id, expected, err := h.itemCommand(c)
 	if err != nil {
 		return err
 	}
@@ -159,7 +163,7 @@ func (h *Handler) updateItem(ctx context.Context, c *app.RequestContext) error {
 	if err := decodeBody(c, &input, typeJSON, typeMergePatch); err != nil {
 		return err
 	}
-	item, err := h.shop.Items.Update(ctx, id, expected, input.change())
+	item, err := h.shop.Items.Update(ctx, key, id, expected, input.change())
 	if err != nil {
 		return err
 	}
@@ -168,24 +172,27 @@ func (h *Handler) updateItem(ctx context.Context, c *app.RequestContext) error {
 }
 
 func (h *Handler) deleteItem(ctx context.Context, c *app.RequestContext) error {
-	id, expected, err := target(c)
+	key, id, expected, err := h.itemCommand(c)
 	if err != nil {
 		return err
 	}
-	if err := h.shop.Items.Delete(ctx, id, expected); err != nil {
+	if err := h.shop.Items.Delete(ctx, key, id, expected); err != nil {
 		return err
 	}
 	c.SetStatusCode(consts.StatusNoContent)
 	return nil
 }
 
-// target reads which item is meant, and in which version.
-func target(c *app.RequestContext) (id, expected int64, err error) {
+// itemCommand reads the key of a command, which item is meant, and in which version.
+func (h *Handler) itemCommand(c *app.RequestContext) (key string, id, expected int64, err error) {
 	if id, err = pathID(c, "id"); err != nil {
-		return 0, 0, err
+		return "", 0, 0, err
 	}
-	expected, err = ifMatch(c)
-	return id, expected, err
+	if expected, err = ifMatch(c); err != nil {
+		return "", 0, 0, err
+	}
+	key, err = h.idempotencyKey(c)
+	return key, id, expected, err
 }
 
 // setETag names the item's version. Stock is not part of it: the ETag is for

@@ -63,8 +63,8 @@ func (i Items) Search(ctx context.Context, query string, limit int, cursor strin
 }
 
 // Create implements domain.Items.
-func (i Items) Create(ctx context.Context, fields domain.Change) (domain.Item, error) {
-	resp, err := i.Client.CreateItem(ctx, &item.CreateItemReq{Fields: toFields(fields)})
+func (i Items) Create(ctx context.Context, key string, fields domain.Change) (domain.Item, error) {
+	resp, err := i.Client.CreateItem(ctx, &item.CreateItemReq{Fields: toFields(fields), IdempotencyKey: key})
 	if err != nil {
 		return domain.Item{}, transport.WriteFault(itemService, err)
 	}
@@ -72,8 +72,8 @@ func (i Items) Create(ctx context.Context, fields domain.Change) (domain.Item, e
 }
 
 // Update implements domain.Items.
-func (i Items) Update(ctx context.Context, id, expected int64, change domain.Change) (domain.Item, error) {
-	resp, err := i.Client.UpdateItem(ctx, &item.UpdateItemReq{Id: id, ExpectedVersion: expected, Fields: toFields(change)})
+func (i Items) Update(ctx context.Context, key string, id, expected int64, change domain.Change) (domain.Item, error) {
+	resp, err := i.Client.UpdateItem(ctx, &item.UpdateItemReq{Id: id, ExpectedVersion: expected, Fields: toFields(change), IdempotencyKey: key})
 	if err != nil {
 		return domain.Item{}, transport.WriteFault(itemService, err)
 	}
@@ -81,8 +81,8 @@ func (i Items) Update(ctx context.Context, id, expected int64, change domain.Cha
 }
 
 // Delete implements domain.Items.
-func (i Items) Delete(ctx context.Context, id, expected int64) error {
-	_, err := i.Client.DeleteItem(ctx, &item.DeleteItemReq{Id: id, ExpectedVersion: expected})
+func (i Items) Delete(ctx context.Context, key string, id, expected int64) error {
+	_, err := i.Client.DeleteItem(ctx, &item.DeleteItemReq{Id: id, ExpectedVersion: expected, IdempotencyKey: key})
 	return transport.WriteFault(itemService, err)
 }
 

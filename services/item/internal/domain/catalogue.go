@@ -35,11 +35,15 @@ type Store interface {
 type Changer interface {
 	// Create makes an item and gives it an id, and a SKU if it has none.
 	// It returns Conflict when the SKU or the variant exists.
-	Create(ctx context.Context, fields Fields, now time.Time) (Item, error)
+	// As Update and Delete, it answers a command that came before as it did then,
+	// and returns KeyReused when the command's fingerprint is another.
+	Create(ctx context.Context, c Command, fields Fields) (Stocked, error)
 	// Update stores change(current) and returns VersionMismatch when expected
 	// is neither 0 nor the current version.
-	Update(ctx context.Context, id, expected int64, change func(Fields) (Fields, error), now time.Time) (Item, error)
-	Delete(ctx context.Context, id, expected int64) error
+	Update(ctx context.Context, c Command, id, expected int64, change func(Fields) (Fields, error)) (Stocked, error)
+	Delete(ctx context.Context, c Command, id, expected int64) error
+	// Forget forgets at most limit commands that came before a time, and says how many.
+	Forget(ctx context.Context, before time.Time, limit int) (forgotten int, err error)
 	// Import applies rows in order; a row that is refused changes nothing and
 	// does not hinder the others.
 	Import(ctx context.Context, rows []ImportRow, now time.Time) ([]ImportResult, error)
@@ -133,40 +137,47 @@ func (c *Catalogue) Search(ctx context.Context, query string, limit int, cursor 
 	return c.stockedPage(ctx, page, err)
 }
 
-// Create makes an item. Without a status it is active.
-func (c *Catalogue) Create(ctx context.Context, patch Patch) (Stocked, error) {
+// Create makes an item. Without a status it is active. The same key again has
+// no second effect and the same answer; so it is with Update and Delete.
+func (c *Catalogue) Create(ctx context.Context, key string, patch Patch) (Stocked, error) {
+	command, err := c.command("create", key, patch)
+	if err != nil {
+		return Stocked{}, err
+	}
 	fields := patch.Apply(Fields{Status: Active})
 	if err := fields.Validate(); err != nil {
 		return Stocked{}, err
 	}
-	item, err := c.Store.Create(ctx, fields, c.Now())
-	if err != nil {
-		return Stocked{}, err
-	}
-	return Stocked{Item: &item, Stock: Available{Known: true}}, nil // a new id was never received
+	command.Stock = Available{Known: true} // a new id was never received
+	return c.Store.Create(ctx, command, fields)
 }
 
 // Update changes an item. expected is the version that the caller has seen; 0 takes any.
-func (c *Catalogue) Update(ctx context.Context, id, expected int64, patch Patch) (Stocked, error) {
+func (c *Catalogue) Update(ctx context.Context, key string, id, expected int64, patch Patch) (Stocked, error) {
 	if err := validTarget(id, expected); err != nil {
 		return Stocked{}, err
 	}
-	item, err := c.Store.Update(ctx, id, expected, func(current Fields) (Fields, error) {
-		changed := patch.Apply(current)
-		return changed, changed.Validate()
-	}, c.Now())
+	command, err := c.command("update", key, id, expected, patch)
 	if err != nil {
 		return Stocked{}, err
 	}
-	return c.stocked(ctx, item)[0], nil
+	command.Stock = c.Stock.Available(ctx, id) // before the change: the answer is stored with it
+	return c.Store.Update(ctx, command, id, expected, func(current Fields) (Fields, error) {
+		changed := patch.Apply(current)
+		return changed, changed.Validate()
+	})
 }
 
 // Delete removes an item. expected is as in Update.
-func (c *Catalogue) Delete(ctx context.Context, id, expected int64) error {
+func (c *Catalogue) Delete(ctx context.Context, key string, id, expected int64) error {
 	if err := validTarget(id, expected); err != nil {
 		return err
 	}
-	return c.Store.Delete(ctx, id, expected)
+	command, err := c.command("delete", key, id, expected)
+	if err != nil {
+		return err
+	}
+	return c.Store.Delete(ctx, command, id, expected)
 }
 
 // stocked adds what is available; it never fails.

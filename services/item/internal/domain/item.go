@@ -90,18 +90,19 @@ type Stocked struct {
 }
 
 // Patch changes the fields that it has; nil leaves one as it is.
+// As JSON, what is nil is left out, so that a new field changes no fingerprint.
 type Patch struct {
-	SKU         *string
-	Title       *string
-	Description *string
-	Handle      *string
-	Options     *[]Option
-	Vendor      *string
-	Type        *string
-	Tags        *[]string
-	Price       **Money
-	Images      *[]string
-	Status      *Status
+	SKU         *string   `json:",omitzero"`
+	Title       *string   `json:",omitzero"`
+	Description *string   `json:",omitzero"`
+	Handle      *string   `json:",omitzero"`
+	Options     *[]Option `json:",omitzero"`
+	Vendor      *string   `json:",omitzero"`
+	Type        *string   `json:",omitzero"`
+	Tags        *[]string `json:",omitzero"`
+	Price       **Money   `json:",omitzero"`
+	Images      *[]string `json:",omitzero"`
+	Status      *Status   `json:",omitzero"`
 }
 
 // Apply gives the fields with the patch on top.

@@ -54,7 +54,7 @@ func (h *Handler) SearchItems(ctx context.Context, req *item.SearchItemsReq) (*i
 
 // CreateItem implements item.ItemService.
 func (h *Handler) CreateItem(ctx context.Context, req *item.CreateItemReq) (*item.CreateItemResp, error) {
-	created, err := h.Catalogue.Create(ctx, fromFields(req.GetFields()))
+	created, err := h.Catalogue.Create(ctx, req.GetIdempotencyKey(), fromFields(req.GetFields()))
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (h *Handler) CreateItem(ctx context.Context, req *item.CreateItemReq) (*ite
 
 // UpdateItem implements item.ItemService.
 func (h *Handler) UpdateItem(ctx context.Context, req *item.UpdateItemReq) (*item.UpdateItemResp, error) {
-	updated, err := h.Catalogue.Update(ctx, req.GetId(), req.GetExpectedVersion(), fromFields(req.GetFields()))
+	updated, err := h.Catalogue.Update(ctx, req.GetIdempotencyKey(), req.GetId(), req.GetExpectedVersion(), fromFields(req.GetFields()))
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (h *Handler) UpdateItem(ctx context.Context, req *item.UpdateItemReq) (*ite
 
 // DeleteItem implements item.ItemService.
 func (h *Handler) DeleteItem(ctx context.Context, req *item.DeleteItemReq) (*item.DeleteItemResp, error) {
-	if err := h.Catalogue.Delete(ctx, req.GetId(), req.GetExpectedVersion()); err != nil {
+	if err := h.Catalogue.Delete(ctx, req.GetIdempotencyKey(), req.GetId(), req.GetExpectedVersion()); err != nil {
 		return nil, err
 	}
 	return &item.DeleteItemResp{}, nil

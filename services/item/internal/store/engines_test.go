@@ -15,20 +15,25 @@ import (
 func TestBothEngines(t *testing.T) {
 	t.Parallel()
 	promises := map[string]func(t *testing.T, cfg sqldb.Config){
-		"an answer from memory is never older than its bound":        anAnswerFromMemoryIsNeverOlderThanItsBound,
-		"a change made here is seen at once":                         aChangeMadeHereIsSeenAtOnce,
-		"of more matches than are ranked the newest take part":       ofMoreMatchesThanAreRankedTheNewestTakePart,
-		"a row of an import that is refused changes nothing":         aRowOfAnImportThatIsRefusedChangesNothing,
-		"an update that is refused is not stored":                    anUpdateThatIsRefusedIsNotStored,
-		"an id is not used twice":                                    anIDIsNotUsedTwice,
-		"an item comes back as it was stored":                        anItemComesBackAsItWasStored,
-		"a batch comes in the order in which it was asked for":       aBatchComesInTheOrderAskedFor,
-		"a SKU and a variant are taken once, however long they are":  aSKUAndAVariantAreTakenOnce,
-		"only an item of the expected version is changed or deleted": onlyTheExpectedVersionIsChanged,
-		"an import of a strange handle refuses its row":              anImportOfAStrangeHandleRefusesItsRow,
-		"a list goes through all items":                              aListGoesThroughAllItems,
-		"a seed is planted once":                                     aSeedIsPlantedOnce,
-		"a search finds words by their places":                       aSearchRanksByPlaces,
+		"an answer from memory is never older than its bound":         anAnswerFromMemoryIsNeverOlderThanItsBound,
+		"a change made here is seen at once":                          aChangeMadeHereIsSeenAtOnce,
+		"of more matches than are ranked the newest take part":        ofMoreMatchesThanAreRankedTheNewestTakePart,
+		"a row of an import that is refused changes nothing":          aRowOfAnImportThatIsRefusedChangesNothing,
+		"a key has one effect and equal answers also after a restart": aKeyHasOneEffectAndEqualAnswers,
+		"a key with other parameters is refused":                      aKeyWithOtherParametersIsRefused,
+		"a refused command does not burn its key":                     aRefusedCommandDoesNotBurnItsKey,
+		"equal keys at the same time have one effect":                 equalKeysAtTheSameTimeHaveOneEffect,
+		"a key older than the retention is forgotten":                 aKeyOlderThanTheRetentionIsForgotten,
+		"an update that is refused is not stored":                     anUpdateThatIsRefusedIsNotStored,
+		"an id is not used twice":                                     anIDIsNotUsedTwice,
+		"an item comes back as it was stored":                         anItemComesBackAsItWasStored,
+		"a batch comes in the order in which it was asked for":        aBatchComesInTheOrderAskedFor,
+		"a SKU and a variant are taken once, however long they are":   aSKUAndAVariantAreTakenOnce,
+		"only an item of the expected version is changed or deleted":  onlyTheExpectedVersionIsChanged,
+		"an import of a strange handle refuses its row":               anImportOfAStrangeHandleRefusesItsRow,
+		"a list goes through all items":                               aListGoesThroughAllItems,
+		"a seed is planted once":                                      aSeedIsPlantedOnce,
+		"a search finds words by their places":                        aSearchRanksByPlaces,
 	}
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
@@ -94,12 +99,15 @@ func executeElsewhere(t *testing.T, s *Store, cfg sqldb.Config, statement string
 func mustCreate(t *testing.T, s *Store, fields domain.Fields) domain.Item {
 	t.Helper()
 	fields.Status = domain.Active
-	item, err := s.Create(t.Context(), fields, time.UnixMilli(0))
+	item, err := s.Create(t.Context(), at(0), fields)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return item
+	return *item.Item
 }
+
+// at is a command without a key, so many milliseconds after 1970.
+func at(millis int64) domain.Command { return domain.Command{At: time.UnixMilli(millis)} }
 
 func retitle(title string) func(domain.Fields) (domain.Fields, error) {
 	return func(fields domain.Fields) (domain.Fields, error) {

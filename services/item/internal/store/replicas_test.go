@@ -69,7 +69,7 @@ func ofTwoChangesOneWins(t *testing.T, cfg sqldb.Config) {
 	id := mustCreate(t, s, domain.Fields{Title: "1"}).ID
 	for version := range int64(5) {
 		wantOneWinner(t, together(t, cfg, 2, func(s *Store) error {
-			_, err := s.Update(t.Context(), id, version+1, retitle(fmt.Sprint(version+2)), time.UnixMilli(1))
+			_, err := s.Update(t.Context(), at(1), id, version+1, retitle(fmt.Sprint(version+2)))
 			return err
 		}), fault.VersionMismatch)
 	}
@@ -80,7 +80,7 @@ func ofTwoChangesOneWins(t *testing.T, cfg sqldb.Config) {
 
 func aSKUThatTwoWantIsTakenOnce(t *testing.T, cfg sqldb.Config) {
 	wantOneWinner(t, together(t, cfg, 4, func(s *Store) error {
-		_, err := s.Create(t.Context(), domain.Fields{Title: "kite", SKU: "kite", Status: domain.Active}, time.UnixMilli(0))
+		_, err := s.Create(t.Context(), at(0), domain.Fields{Title: "kite", SKU: "kite", Status: domain.Active})
 		return err
 	}), fault.Conflict)
 }
@@ -97,7 +97,7 @@ func anotherReplicasChangeIsSeenWithinTheBound(t *testing.T, cfg sqldb.Config) {
 	}
 	want(here, "before")
 	want(there, "before")
-	if _, err := here.Update(t.Context(), id, 1, retitle("after"), time.UnixMilli(1)); err != nil {
+	if _, err := here.Update(t.Context(), at(1), id, 1, retitle("after")); err != nil {
 		t.Fatal(err)
 	}
 	want(here, "after")
@@ -149,7 +149,7 @@ func TestWithoutItsDatabaseTheStoreIsUnavailableUntilItIsBack(t *testing.T) {
 		_, batch := s.BatchGet(t.Context(), []int64{id})
 		_, list := s.List(t.Context(), 1, "")
 		_, search := s.Search(t.Context(), "kite", 1, "")
-		_, update := s.Update(t.Context(), id, 0, retitle("line"), time.UnixMilli(0))
+		_, update := s.Update(t.Context(), at(0), id, 0, retitle("line"))
 		_, imported := s.Import(t.Context(), nil, time.UnixMilli(0))
 		return map[string]error{"Get": get, "BatchGet": batch, "List": list, "Search": search, "Update": update, "Import": imported}
 	}

@@ -62,7 +62,7 @@ func translate(err error) error {
 	case fault.CodeOf(err) != fault.Internal:
 		return err
 	case errors.Is(err, sqldb.ErrOutcomeUnknown):
-		return fault.New(fault.OutcomeUnknown, "the connection to the database broke while the change was stored: read what is there now").Because(err)
+		return fault.New(fault.OutcomeUnknown, "the connection to the database broke while the change was stored: repeat it, with the same key if it has one").Because(err)
 	case errors.Is(err, sqldb.ErrUnavailable):
 		return fault.New(fault.Unavailable, "the database of the items is not available: try again").Because(err)
 	}

@@ -156,7 +156,7 @@ func anUpdateThatIsRefusedIsNotStored(t *testing.T, cfg sqldb.Config) {
 		fields.Title = "after"
 		return fields, fault.Invalid("title", "is refused")
 	}
-	if _, err := s.Update(t.Context(), item.ID, 0, refuse, time.UnixMilli(1)); fault.CodeOf(err) != fault.InvalidArgument {
+	if _, err := s.Update(t.Context(), at(1), item.ID, 0, refuse); fault.CodeOf(err) != fault.InvalidArgument {
 		t.Errorf("error %v", err)
 	}
 	if got, err := s.Get(t.Context(), item.ID); err != nil || got.Title != "before" || got.Version != 1 {
@@ -172,11 +172,11 @@ func aChangeMadeHereIsSeenAtOnce(t *testing.T, cfg sqldb.Config) {
 		if item, err := s.Get(t.Context(), id); err != nil || item.Title != fmt.Sprint(n) {
 			t.Errorf("after %d changes: %+v, %v", n, item, err)
 		}
-		if _, err := s.Update(t.Context(), id, 0, retitle(fmt.Sprint(n+1)), time.UnixMilli(1)); err != nil {
+		if _, err := s.Update(t.Context(), at(1), id, 0, retitle(fmt.Sprint(n+1))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := s.Delete(t.Context(), id, 0); err != nil {
+	if err := s.Delete(t.Context(), at(0), id, 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Get(t.Context(), id); fault.CodeOf(err) != fault.NotFound {
@@ -191,10 +191,10 @@ func anIDIsNotUsedTwice(t *testing.T, cfg sqldb.Config) {
 		if item.ID != want+1 {
 			t.Errorf("id %d, want %d", item.ID, want+1)
 		}
-		if err := s.Delete(t.Context(), item.ID, 1); err != nil {
+		if err := s.Delete(t.Context(), at(0), item.ID, 1); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Create(t.Context(), domain.Fields{Title: "refused", Status: "strange"}, time.UnixMilli(0)); err == nil {
+		if _, err := s.Create(t.Context(), at(0), domain.Fields{Title: "refused", Status: "strange"}); err == nil {
 			t.Error("a strange status is stored")
 		}
 	}
@@ -207,12 +207,12 @@ func anItemComesBackAsItWasStored(t *testing.T, cfg sqldb.Config) {
 		Options: []domain.Option{{Name: "Size", Value: "<M>"}, {Name: "Color", Value: "blå"}}, Vendor: "v", Type: "t", Tags: []string{"a", `"b"`, "c\n"},
 		Price: &domain.Money{Amount: domain.MaxAmount, Currency: "EUR"}, Images: []string{"https://example.com/a?b=c"}, Status: domain.Draft,
 	}
-	created, err := s.Create(t.Context(), fields, time.UnixMilli(1_700_000_000_123))
+	created, err := s.Create(t.Context(), at(1_700_000_000_123), fields)
 	if err != nil {
 		t.Fatal(err)
 	}
 	item, err := s.Get(t.Context(), created.ID)
-	if err != nil || !reflect.DeepEqual(*item, created) || !item.Equal(fields) {
+	if err != nil || !reflect.DeepEqual(item, created.Item) || !item.Equal(fields) {
 		t.Errorf("created %+v, read %+v, %v", created, item, err)
 	}
 	bare := mustCreate(t, s, domain.Fields{Title: "bare"})
@@ -257,13 +257,13 @@ func aSKUAndAVariantAreTakenOnce(t *testing.T, cfg sqldb.Config) {
 	for n := range domain.MaxOptions {
 		fields.Options = append(fields.Options, domain.Option{Name: fmt.Sprint("o", n), Value: long(domain.MaxName)})
 	}
-	if _, err := s.Create(t.Context(), fields, time.UnixMilli(0)); err != nil {
+	if _, err := s.Create(t.Context(), at(0), fields); err != nil {
 		t.Fatal(err)
 	}
 	other := fields
 	other.SKU = "other"
 	for name, fields := range map[string]domain.Fields{"the SKU": {Title: "second", SKU: fields.SKU, Status: domain.Active}, "the variant": other} {
-		if _, err := s.Create(t.Context(), fields, time.UnixMilli(0)); fault.CodeOf(err) != fault.Conflict {
+		if _, err := s.Create(t.Context(), at(0), fields); fault.CodeOf(err) != fault.Conflict {
 			t.Errorf("%s is taken twice: %v", name, err)
 		}
 	}
@@ -272,13 +272,13 @@ func aSKUAndAVariantAreTakenOnce(t *testing.T, cfg sqldb.Config) {
 func onlyTheExpectedVersionIsChanged(t *testing.T, cfg sqldb.Config) {
 	s := open(t, cfg)
 	id := mustCreate(t, s, domain.Fields{Title: "1"}).ID
-	if _, err := s.Update(t.Context(), id, 1, retitle("2"), time.UnixMilli(1)); err != nil {
+	if _, err := s.Update(t.Context(), at(1), id, 1, retitle("2")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Update(t.Context(), id, 1, retitle("3"), time.UnixMilli(2)); fault.CodeOf(err) != fault.VersionMismatch {
+	if _, err := s.Update(t.Context(), at(2), id, 1, retitle("3")); fault.CodeOf(err) != fault.VersionMismatch {
 		t.Errorf("update: %v", err)
 	}
-	if err := s.Delete(t.Context(), id, 1); fault.CodeOf(err) != fault.VersionMismatch {
+	if err := s.Delete(t.Context(), at(0), id, 1); fault.CodeOf(err) != fault.VersionMismatch {
 		t.Errorf("delete: %v", err)
 	}
 	if item, err := s.Get(t.Context(), id); err != nil || item.Title != "2" || item.Version != 2 {
@@ -335,7 +335,7 @@ func aSeedIsPlantedOnce(t *testing.T, cfg sqldb.Config) {
 	if next := mustCreate(t, s, domain.Fields{Title: "next"}); next.ID != 1025 {
 		t.Errorf("the next id is %d", next.ID)
 	}
-	if err := s.Delete(t.Context(), 1024, 0); err != nil {
+	if err := s.Delete(t.Context(), at(0), 1024, 0); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Seed(t.Context(), seed); err != nil {

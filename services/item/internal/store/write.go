@@ -12,40 +12,40 @@ import (
 )
 
 // Create implements domain.Changer.
-func (s *Store) Create(ctx context.Context, fields domain.Fields, now time.Time) (item domain.Item, err error) {
-	err = s.update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
-		item, err = s.dialect.create(ctx, tx, fields, now)
-		return err
+func (s *Store) Create(ctx context.Context, c domain.Command, fields domain.Fields) (domain.Stocked, error) {
+	return s.once(ctx, c, func(ctx context.Context, tx *sqldb.Tx) (*domain.Item, error) {
+		item, err := s.dialect.create(ctx, tx, fields, c.At)
+		return &item, err
 	})
-	return item, err
 }
 
 // Update implements domain.Changer.
-func (s *Store) Update(ctx context.Context, id, expected int64, change func(domain.Fields) (domain.Fields, error), now time.Time) (item domain.Item, err error) {
-	err = s.update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
-		if item, err = findVersion(ctx, tx, id, expected); err != nil {
-			return err
+func (s *Store) Update(ctx context.Context, c domain.Command, id, expected int64, change func(domain.Fields) (domain.Fields, error)) (domain.Stocked, error) {
+	answer, err := s.once(ctx, c, func(ctx context.Context, tx *sqldb.Tx) (*domain.Item, error) {
+		item, err := findVersion(ctx, tx, id, expected)
+		if err != nil {
+			return nil, err
 		}
 		fields, err := change(item.Fields)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		item, err = s.dialect.replace(ctx, tx, item, fields, now)
-		return err
+		item, err = s.dialect.replace(ctx, tx, item, fields, c.At)
+		return &item, err
 	})
 	if err == nil {
-		s.cache.forget(id, item.Version)
+		s.cache.forget(id, answer.Version)
 	}
-	return item, err
+	return answer, err
 }
 
 // Delete implements domain.Changer.
-func (s *Store) Delete(ctx context.Context, id, expected int64) error {
-	err := s.update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
+func (s *Store) Delete(ctx context.Context, c domain.Command, id, expected int64) error {
+	_, err := s.once(ctx, c, func(ctx context.Context, tx *sqldb.Tx) (*domain.Item, error) {
 		if _, err := findVersion(ctx, tx, id, expected); err != nil {
-			return err
+			return nil, err
 		}
-		return tx.Exec(ctx, `DELETE FROM items WHERE id = ?`, id)
+		return nil, tx.Exec(ctx, `DELETE FROM items WHERE id = ?`, id)
 	})
 	if err == nil {
 		s.cache.forget(id, math.MaxInt64)

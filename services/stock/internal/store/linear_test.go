@@ -123,10 +123,11 @@ const maxAbandoned = 6
 
 // observer makes the callers' calls and writes down what they see.
 type observer struct {
-	stores []*Store
-	start  time.Time
-	errors atomic.Int64 // of calls that were repeated or abandoned
-	codes  sync.Map     // fault.Code of the answers
+	stores  []*Store
+	start   time.Time
+	answers atomic.Int64
+	errors  atomic.Int64 // of calls that were repeated or abandoned
+	codes   sync.Map     // fault.Code of the answers
 }
 
 // choose says what is done next with an item.
@@ -242,6 +243,7 @@ func (o *observer) observe(t *testing.T, h *history) {
 		t.Errorf("%+v: %v", in, err)
 		return
 	}
+	o.answers.Add(1)
 	o.codes.Store(out.code, true)
 	operation.Output = out
 	h.mu.Lock()
@@ -272,16 +274,23 @@ func (h *history) check(t *testing.T) {
 	t.Errorf("the history of item %d, %d operations, is %s: see %s, %v", h.itemID, len(h.operations), result, file.Name(), err)
 }
 
-// suffer strikes with one outage after the other until over is closed.
+// suffer strikes with one outage after the other, each after some answers, until over is closed.
 func (o *observer) suffer(t *testing.T, s site, over chan struct{}) {
 	for {
 		for _, outage := range outages {
-			select {
-			case <-over:
+			before, ended := o.answers.Load(), false
+			eventually(t, "callers are answered", func() bool {
+				select {
+				case <-over:
+					ended = true
+				default:
+				}
+				return ended || o.answers.Load() >= before+2_000
+			})
+			if ended {
 				return
-			default:
-				outage.strike(t, s, noticed(t, &o.errors, over))
 			}
+			outage.strike(t, s, noticed(t, &o.errors, over))
 		}
 	}
 }

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,6 +13,9 @@ import (
 	"github.com/kiteshop/kiteshop/services/internal/sqldb"
 	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
 )
+
+// maxParameters is how many values one query is given. SQLite takes 32,766.
+const maxParameters = 1024
 
 // errNothing undoes a transaction that has nothing to write.
 var errNothing = errors.New("nothing to write")
@@ -50,24 +52,15 @@ func (s *sqlite) apply(ctx context.Context, commands []domain.Command) (outcomes
 // loadSQLite reads what commands need. The transaction is the only one that writes.
 func loadSQLite(ctx context.Context, tx *sqldb.Tx, n needs, now time.Time) (*domain.Books, error) {
 	l := newLoader()
-	read := func(fill func(rows) error, query string, list any) error {
-		text, err := json.Marshal(list)
-		if err != nil || string(text) == "null" {
-			return err
-		}
-		found, err := tx.Query(ctx, query, string(text))
-		if err != nil {
-			return err
-		}
-		return errors.Join(fill(found), found.Close())
-	}
 	const made = `SELECT ` + reservationColumns + `, key, fingerprint, ttl FROM reservations WHERE `
 	err := errors.Join(
-		read(l.reservations, made+`id IN (SELECT value FROM json_each(?))`, n.reservations),
-		read(l.reservations, made+`key IN (SELECT value FROM json_each(?))`, n.reserveKeys),
-		read(l.lines, `SELECT `+lineColumns+` FROM reservation_lines
-			WHERE reservation_id IN (SELECT value FROM json_each(?)) ORDER BY reservation_id, line`, slices.Collect(maps.Keys(l.made))),
+		fetch(ctx, tx, l.reservations, made+`id `, n.reservations, ``),
+		fetch(ctx, tx, l.reservations, made+`key `, n.reserveKeys, ``),
 	)
+	if err == nil {
+		err = fetch(ctx, tx, l.lines, `SELECT `+lineColumns+` FROM reservation_lines WHERE reservation_id `,
+			slices.Collect(maps.Keys(l.made)), ` ORDER BY reservation_id, line`)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -78,11 +71,11 @@ func loadSQLite(ctx context.Context, tx *sqldb.Tx, n needs, now time.Time) (*dom
 		}
 	}
 	err = errors.Join(
-		read(l.accounts, `SELECT `+itemColumns+`, coalesce(location, ''), coalesce(on_hand, 0), coalesce(available, 0), coalesce(held, 0),
+		fetch(ctx, tx, l.accounts, `SELECT `+itemColumns+`, coalesce(location, ''), coalesce(on_hand, 0), coalesce(available, 0), coalesce(held, 0),
 			coalesce(committed, 0), coalesce(version, 0), 0
-			FROM items LEFT JOIN stock USING (item_id) WHERE item_id IN (SELECT value FROM json_each(?)) ORDER BY item_id, location`, items),
-		read(l.commands, `SELECT command, fingerprint, answer FROM commands WHERE command IN (SELECT value FROM json_each(?))`, n.commands),
-		read(l.imports, `SELECT key, item_id, quantity FROM imports WHERE key IN (SELECT value FROM json_each(?))`, n.imports),
+			FROM items LEFT JOIN stock USING (item_id) WHERE item_id `, items, ` ORDER BY item_id, location`),
+		fetch(ctx, tx, l.commands, `SELECT command, fingerprint, answer FROM commands WHERE command `, n.commands, ``),
+		fetch(ctx, tx, l.imports, `SELECT key, item_id, quantity FROM imports WHERE key `, n.imports, ``),
 	)
 	if err != nil {
 		return nil, err
@@ -106,6 +99,21 @@ func loadSQLite(ctx context.Context, tx *sqldb.Tx, n needs, now time.Time) (*dom
 		}
 	}
 	return books, nil
+}
+
+// fetch runs a query whose rows are those of the values, if there are any.
+func fetch[T any](ctx context.Context, tx *sqldb.Tx, fill func(rows) error, query string, values []T, order string) error {
+	for some := range slices.Chunk(values, maxParameters) {
+		in, args := list(some)
+		found, err := tx.Query(ctx, query+in+order, args...)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(fill(found), found.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func writeSQLite(ctx context.Context, tx *sqldb.Tx, books *domain.Books) error {
