@@ -14,6 +14,6 @@ torture:  ; .ci/torture
 mutations: ; .ci/mutations
 # The images of the charts' version, for the Docker engine at hand.
 images:
-	for service in item stock gateway smoke; do docker build --build-arg SERVICE=$$service --build-arg VERSION=0.1.0 --tag ghcr.io/kiteshop/$$service:0.1.0 . || exit 1; done
+	for service in item stock activity gateway smoke; do docker build --build-arg SERVICE=$$service --build-arg VERSION=0.1.0 --tag ghcr.io/kiteshop/$$service:0.1.0 . || exit 1; done
 # On the cluster that KUBECONFIG names. It needs docker, helm and kubectl; SHORT=-short leaves out the second build.
 e2e-cluster: ; go test -tags cluster $(SHORT) -count 1 -v -timeout 60m -run TestCluster ./deploy/e2e

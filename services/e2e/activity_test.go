@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"net/http"
@@ -265,11 +266,11 @@ func BenchmarkRecordingAView(b *testing.B) {
 				return err
 			}
 			defer response.Body.Close()
-			var body bytes.Buffer
-			if _, err := body.ReadFrom(response.Body); err != nil || response.StatusCode != http.StatusOK {
-				return fmt.Errorf("%s: %s (%v)", response.Status, &body, err)
+			body, err := io.ReadAll(response.Body)
+			if err == nil && response.StatusCode != http.StatusOK {
+				err = fmt.Errorf("%s: %s", response.Status, body)
 			}
-			return nil
+			return err
 		}
 	}
 	sides := []func() error{get(recording), get(silent)}

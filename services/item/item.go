@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/kiteshop/kiteshop/idl"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
 	"github.com/kiteshop/kiteshop/services/internal/config"
@@ -78,6 +79,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err := itemservice.RegisterService(server, &rpc.Handler{Catalogue: catalogue}); err != nil {
 		return nil, err
 	}
+	server.Describe(idl.Descriptors(), life.Ready)
 	life.Add(server.Announcement(registry, "item", "example.shop.item")) // the second is the tutorial's name
 	return &Service{Service: life, server: server}, nil
 }

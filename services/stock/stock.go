@@ -9,6 +9,7 @@ import (
 
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/kiteshop/kiteshop/idl"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
 	"github.com/kiteshop/kiteshop/services/internal/config"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
@@ -85,6 +86,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err := stockservice.RegisterService(server, &rpc.Handler{Inventory: inventory}); err != nil {
 		return nil, err
 	}
+	server.Describe(idl.Descriptors(), life.Ready)
 	life.Add(server.Announcement(registry, "stock"))
 	return &Service{Service: life, server: server}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cloudwego/kitex/pkg/endpoint"
@@ -111,24 +112,24 @@ func (e *edge) watch(ended <-chan struct{}) {
 	for {
 		select {
 		case <-tick.C:
-			for _, conn := range e.floods() {
-				e.count("flood")
-				_ = conn.Close()
-			}
+			e.breakFloods()
 		case <-ended:
 			return
 		}
 	}
 }
 
-func (e *edge) floods() (floods []netpoll.Connection) {
+func (e *edge) breakFloods() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for conn := range e.conns {
-		if conn.Reader().Len() > maxUnread {
-			floods = append(floods, conn)
-			delete(e.conns, conn) // counted once
+	for conn := range e.conns { // while it is here, its descriptor is open
+		if conn.Reader().Len() <= maxUnread {
+			continue
+		}
+		e.count("flood")
+		delete(e.conns, conn)
+		if open, ok := conn.(netpoll.Conn); ok { // netpoll's Close would go on reading while the handler works
+			_ = syscall.Shutdown(open.Fd(), syscall.SHUT_RDWR)
 		}
 	}
-	return floods
 }

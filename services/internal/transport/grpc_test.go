@@ -330,7 +330,9 @@ func TestMessagesAreBoundedOverGRPC(t *testing.T) {
 	t.Parallel()
 	const below = transport.MaxMessageBytes - 1<<10
 	f := dialGRPC(t, serve(t, items{
-		create: func(context.Context, *item.ItemFields) (*item.CreateItemResp, error) { return &item.CreateItemResp{}, nil },
+		create: func(context.Context, *item.ItemFields) (*item.CreateItemResp, error) {
+			return &item.CreateItemResp{}, nil
+		},
 		get: func(ctx context.Context, id int64) (*item.GetItemResp, error) {
 			return titled(strings.Repeat("x", int(id)))(ctx, id)
 		},

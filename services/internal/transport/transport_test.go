@@ -175,7 +175,7 @@ func metricSum(t testing.TB, server *running, pattern string) (sum float64) {
 	t.Helper()
 	recorder := httptest.NewRecorder()
 	server.tel.Metrics.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	for _, line := range regexp.MustCompile(`(?m)^` + pattern + ` (\S+)$`).FindAllStringSubmatch(recorder.Body.String(), -1) {
+	for _, line := range regexp.MustCompile(`(?m)^`+pattern+` (\S+)$`).FindAllStringSubmatch(recorder.Body.String(), -1) {
 		value, err := strconv.ParseFloat(line[1], 64)
 		if err != nil {
 			t.Fatal(err)

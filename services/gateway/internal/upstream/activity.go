@@ -23,14 +23,14 @@ const (
 	maxWaiting = 1024
 	// maxSent is how many records one call has.
 	maxSent = 512
-	// sendEvery is how long a record waits, unless maxSent are there before: so
-	// a record costs a fraction of a call.
+	// sendEvery is how long a record waits, unless maxSent are there before.
+	// Kitex dials a connection for each oneway call, so they share calls.
 	sendEvery = 100 * time.Millisecond
 )
 
 // What became of a record.
 const (
-	Sent        = "sent"
+	Sent        = "sent"        // to the network; that it arrived nobody says
 	Full        = "full"        // dropped: maxWaiting others waited already
 	Unreachable = "unreachable" // dropped: activity did not take it
 )

@@ -90,7 +90,8 @@ type Stocked struct {
 }
 
 // Patch changes the fields that it has; nil leaves one as it is.
-// As JSON, what is nil is left out, so that a new field changes no fingerprint.
+// As JSON, what is nil is left out and what is emptied is null: a fingerprint
+// tells them apart, and a new field changes none.
 type Patch struct {
 	SKU         *string   `json:",omitzero"`
 	Title       *string   `json:",omitzero"`

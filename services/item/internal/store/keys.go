@@ -54,6 +54,8 @@ func recall(ctx context.Context, tx *sqldb.Tx, c domain.Command) (*domain.Stocke
 	return answer, json.Unmarshal([]byte(text), answer)
 }
 
+// remember keeps the answer as JSON by the names of its Go fields: one that is
+// renamed gets lost from what an older version kept.
 func remember(ctx context.Context, tx *sqldb.Tx, c domain.Command, answer domain.Stocked) error {
 	if c.Key == "" {
 		return nil

@@ -166,7 +166,7 @@ func (b *Books) stock(itemID int64) *Stock {
 
 // open gives the stock of an item at a location, and makes what is missing.
 // location may be empty for the item's default.
-func (b *Books) open(itemID int64, location string) (*Stock, *Location) {
+func (b *Books) open(itemID int64, location string) *Location {
 	stock := b.stock(itemID)
 	if location == "" {
 		location = stock.DefaultLocation
@@ -181,14 +181,15 @@ func (b *Books) open(itemID int64, location string) (*Stock, *Location) {
 		at = &stock.Locations[len(stock.Locations)-1]
 		b.Balances[Place{itemID, location}] = true
 	}
-	return stock, at
+	return at
 }
 
 // set writes a balance.
 func (b *Books) set(itemID int64, at *Location, balance Balance) {
 	at.Balance = balance
-	place := Place{itemID, at.Name}
-	b.Balances[place] = b.Balances[place] // a new one stays new
+	if place := (Place{itemID, at.Name}); !b.Balances[place] { // a new one stays new
+		b.Balances[place] = false
+	}
 }
 
 // move changes on_hand and writes a movement, or returns Conflict and changes nothing.
@@ -205,8 +206,7 @@ func (b *Books) move(m Movement) (*Movement, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, at := b.open(m.ItemID, m.Location)
-	b.set(m.ItemID, at, after)
+	b.set(m.ItemID, b.open(m.ItemID, m.Location), after)
 	return b.record(m), nil
 }
 

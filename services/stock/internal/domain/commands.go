@@ -502,7 +502,7 @@ func (c Change) do(b *Books) (Answer, error) {
 func (b *Books) step(c Change, r *Reservation) {
 	for _, line := range r.Lines {
 		at := b.Stocks[line.ItemID].At(line.Location)
-		b.set(line.ItemID, at, at.Balance.Step(c.Step, line.Quantity))
+		b.set(line.ItemID, at, at.Step(c.Step, line.Quantity))
 		if c.Step == Fulfil {
 			sold := b.record(Movement{
 				ItemID: line.ItemID, Location: line.Location, Delta: -line.Quantity, Reason: Sold, Reference: r.ID, Actor: c.Actor,

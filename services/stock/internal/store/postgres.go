@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -40,6 +41,9 @@ type postgres struct {
 	// now is the clock; nil: the server's.
 	now func() time.Time
 	at  func(point string)
+	// lost are the processes of the server whose answer never came. What was
+	// sent to them may still arrive.
+	lost []uint32
 }
 
 func newPostgres(ctx context.Context, db *sqldb.DB, now func() time.Time) (*postgres, error) {
@@ -101,7 +105,7 @@ func isTransient(err error) bool {
 	return errors.Is(err, sqldb.ErrUnavailable) || errors.Is(err, sqldb.ErrOutcomeUnknown)
 }
 
-func (p *postgres) try(ctx context.Context, commands []domain.Command) ([]domain.Outcome, error) {
+func (p *postgres) try(ctx context.Context, commands []domain.Command) (outcomes []domain.Outcome, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience) // a server that hangs
 	defer cancel()
 	conn, err := p.pool.Acquire(ctx)
@@ -109,6 +113,14 @@ func (p *postgres) try(ctx context.Context, commands []domain.Command) ([]domain
 		return nil, sqldb.Explain(err)
 	}
 	defer conn.Release() // the pool closes what is inside a transaction
+	if err := p.endLost(ctx, conn); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if errors.Is(err, sqldb.ErrOutcomeUnknown) {
+			p.lost = append(p.lost, conn.Conn().PgConn().PID())
+		}
+	}()
 	p.at("load")
 	if place, ok := onePlace(commands); ok {
 		if outcomes, done, err := p.reserve(ctx, conn.Conn(), place, commands); done || err != nil {
@@ -120,7 +132,7 @@ func (p *postgres) try(ctx context.Context, commands []domain.Command) ([]domain
 		rollback(ctx, conn)
 		return nil, err
 	}
-	outcomes := run(books, commands)
+	outcomes = run(books, commands)
 	if !books.Changed() {
 		rollback(ctx, conn)
 		return outcomes, nil
@@ -131,6 +143,23 @@ func (p *postgres) try(ctx context.Context, commands []domain.Command) ([]domain
 		return nil, err
 	}
 	return outcomes, nil
+}
+
+// endLost ends the processes whose answer was lost. Else one that is slow could
+// reserve at last what its callers have been refused meanwhile.
+func (p *postgres) endLost(ctx context.Context, conn *pgxpool.Conn) error {
+	for len(p.lost) > 0 {
+		ended := false
+		if err := conn.QueryRow(ctx, `SELECT coalesce(bool_and(pg_terminate_backend(pid, 1000)), true) FROM pg_stat_activity
+			WHERE pid = $1 AND application_name = current_setting('application_name')`, p.lost[0]).Scan(&ended); err != nil {
+			return err
+		}
+		if !ended {
+			return fmt.Errorf("%w: its process %d does not end", sqldb.ErrUnavailable, p.lost[0])
+		}
+		p.lost = p.lost[1:]
+	}
+	return nil
 }
 
 // rollback ends a transaction; when it fails the pool closes the connection, which ends it too.
