@@ -15,6 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/kiteshop/kiteshop/services/activity"
 	"github.com/kiteshop/kiteshop/services/gateway"
 	"github.com/kiteshop/kiteshop/services/item"
 	"github.com/kiteshop/kiteshop/services/stock"
@@ -368,7 +369,7 @@ func TestStoppingFitsInTheGracePeriod(t *testing.T) {
 	}
 }
 
-func rooms() []string { return []string{"item", "stock", "gateway"} }
+func rooms() []string { return []string{"item", "stock", "activity", "gateway"} }
 
 // TestSettingsAreFlagsOfTheProgram: a room refuses variables that it does not know.
 func TestSettingsAreFlagsOfTheProgram(t *testing.T) {
@@ -376,9 +377,10 @@ func TestSettingsAreFlagsOfTheProgram(t *testing.T) {
 	for _, room := range rooms() {
 		sets[room] = flag.NewFlagSet(room, flag.ContinueOnError)
 	}
-	itemConfig, stockConfig, gatewayConfig := item.DefaultConfig(), stock.DefaultConfig(), gateway.DefaultConfig()
+	itemConfig, stockConfig, activityConfig, gatewayConfig := item.DefaultConfig(), stock.DefaultConfig(), activity.DefaultConfig(), gateway.DefaultConfig()
 	itemConfig.Flags(sets["item"])
 	stockConfig.Flags(sets["stock"])
+	activityConfig.Flags(sets["activity"])
 	gatewayConfig.Flags(sets["gateway"])
 	for shape, args := range shapes() {
 		objects := render(t, args...)
@@ -404,8 +406,8 @@ func TestTheRegistryIsWhatWasChosen(t *testing.T) {
 	const password = "?password_file=/etc/kiteshop/registry/password"
 	for shape, want := range map[string]string{
 		"defaults": "zookeeper://kiteshop@zookeeper:2181" + password,
-		"static":   "static://item=item:8888,stock=stock:8890",
-		"dns":      "dns://item=item-headless:8888,stock=stock-headless:8890",
+		"static":   "static://item=item:8888,stock=stock:8890,activity=activity:8894",
+		"dns":      "dns://item=item-headless:8888,stock=stock-headless:8890,activity=activity-headless:8894",
 		"etcd":     "etcd://etcd.infra:2379",
 		"nacos":    "nacos://nacos.infra:8848",
 	} {
@@ -573,19 +575,22 @@ func TestWhoReachesWhom(t *testing.T) {
 		from, to, port string
 	}
 	allowed := map[flow]bool{
-		{"gateway", "item", "rpc"}:                 true,
-		{"gateway", "stock", "rpc"}:                true,
-		{"item", "stock", "rpc"}:                   true,
-		{"gateway", "zookeeper", "client"}:         true,
-		{"item", "zookeeper", "client"}:            true,
-		{"stock", "zookeeper", "client"}:           true,
-		{"item", "postgresql", "postgresql"}:       true,
-		{"stock", "postgresql", "postgresql"}:      true,
-		{"gateway", "otel-collector", "otlp-grpc"}: true,
-		{"item", "otel-collector", "otlp-grpc"}:    true,
-		{"stock", "otel-collector", "otlp-grpc"}:   true,
-		{"guest", "gateway", "http"}:               true,
-		{"nobody", "gateway", "http"}:              true,
+		{"gateway", "item", "rpc"}:                  true,
+		{"gateway", "stock", "rpc"}:                 true,
+		{"gateway", "activity", "rpc"}:              true,
+		{"item", "stock", "rpc"}:                    true,
+		{"gateway", "zookeeper", "client"}:          true,
+		{"item", "zookeeper", "client"}:             true,
+		{"stock", "zookeeper", "client"}:            true,
+		{"activity", "zookeeper", "client"}:         true,
+		{"item", "postgresql", "postgresql"}:        true,
+		{"stock", "postgresql", "postgresql"}:       true,
+		{"gateway", "otel-collector", "otlp-grpc"}:  true,
+		{"item", "otel-collector", "otlp-grpc"}:     true,
+		{"stock", "otel-collector", "otlp-grpc"}:    true,
+		{"activity", "otel-collector", "otlp-grpc"}: true,
+		{"guest", "gateway", "http"}:                true,
+		{"nobody", "gateway", "http"}:               true,
 	}
 	for _, from := range []string{"guest", "nobody"} { // who collects metrics
 		for _, to := range rooms() {

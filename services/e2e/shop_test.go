@@ -51,9 +51,9 @@ func config(data string) shop.Config {
 	}
 	cfg.Gateway.Telemetry.Output = nil
 	for _, address := range []*string{
-		&cfg.Gateway.HTTP, &cfg.Item.RPC, &cfg.Stock.RPC,
-		&cfg.Gateway.Lifecycle.Admin, &cfg.Item.Lifecycle.Admin, &cfg.Stock.Lifecycle.Admin,
-		&cfg.Gateway.Lifecycle.Debug, &cfg.Item.Lifecycle.Debug, &cfg.Stock.Lifecycle.Debug,
+		&cfg.Gateway.HTTP, &cfg.Item.RPC, &cfg.Stock.RPC, &cfg.Activity.RPC,
+		&cfg.Gateway.Lifecycle.Admin, &cfg.Item.Lifecycle.Admin, &cfg.Stock.Lifecycle.Admin, &cfg.Activity.Lifecycle.Admin,
+		&cfg.Gateway.Lifecycle.Debug, &cfg.Item.Lifecycle.Debug, &cfg.Stock.Lifecycle.Debug, &cfg.Activity.Lifecycle.Debug,
 	} {
 		*address = "127.0.0.1:0"
 	}

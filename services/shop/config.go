@@ -16,9 +16,6 @@ import (
 // inProcess stands where the URL of a registry could: the services find each other in memory.
 const inProcess = "in process"
 
-// anyPort is one that is free.
-const anyPort = "127.0.0.1:0"
-
 // Config is the configuration of each service. DefaultConfig fills it.
 type Config struct {
 	Gateway  gateway.Config
@@ -57,7 +54,4 @@ func (c *Config) share() {
 		c.Gateway.Discovery.Registry = discovery.NewMemory()
 	}
 	c.Item.Discovery, c.Stock.Discovery, c.Activity.Discovery = c.Gateway.Discovery, c.Gateway.Discovery, c.Gateway.Discovery
-	if c.Stock.Lifecycle.Admin == anyPort { // a shop beside others, as in tests
-		c.Activity.RPC, c.Activity.Lifecycle.Admin, c.Activity.Lifecycle.Debug = anyPort, anyPort, anyPort
-	}
 }

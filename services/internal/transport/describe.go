@@ -88,9 +88,12 @@ func (s *Server) grpcServices() (names []string) {
 }
 
 // watchReadiness keeps what grpc.health.v1 says up to date until the server ends.
+// From the moment that it is told to stop, the health says so by itself.
 func (s *Server) watchReadiness() {
 	names := append(s.grpcServices(), "") // "" is the server as a whole
-	for tick := time.NewTicker(readinessInterval); ; {
+	tick := time.NewTicker(readinessInterval)
+	defer tick.Stop()
+	for {
 		now := healthpb.HealthCheckResponse_NOT_SERVING
 		if s.isReady() {
 			now = healthpb.HealthCheckResponse_SERVING
@@ -100,12 +103,7 @@ func (s *Server) watchReadiness() {
 		}
 		select {
 		case <-tick.C:
-		case <-s.exit:
-			s.about.health.Shutdown()
-			tick.Stop()
-			return
 		case <-s.ended:
-			tick.Stop()
 			return
 		}
 	}

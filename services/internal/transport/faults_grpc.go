@@ -55,7 +55,7 @@ func decodeGRPC(biz kerrors.BizStatusErrorIface) *fault.Error {
 			}
 			f.Code = fault.Code(detail.GetReason())
 			for name, member := range detail.GetMetadata() {
-				f.With(name, json.RawMessage(member))
+				f = f.With(name, json.RawMessage(member))
 			}
 		case *errdetails.BadRequest:
 			for _, field := range detail.GetFieldViolations() {

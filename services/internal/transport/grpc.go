@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cloudwego/kitex/pkg/endpoint"
@@ -351,14 +352,30 @@ func (l *handedOver) Close() error {
 // Addr implements net.Listener.
 func (l *handedOver) Addr() net.Addr { return &net.TCPAddr{} }
 
-// givenConn tells when it is closed. It keeps its deadline itself: netpoll's
-// (v0.7.3) must not be set while another goroutine writes.
+// givenConn tells when it is closed, and has what grpc-go expects of a
+// connection and netpoll's (v0.7.3) lack: a deadline that may be set while
+// another goroutine writes, and, in the memory model, that what was done before a
+// Write has happened for who Reads the answer.
 type givenConn struct {
 	net.Conn
 	once   sync.Once
 	closed chan struct{}
 	mu     sync.Mutex
 	late   *time.Timer
+	writes atomic.Int64
+}
+
+// Write implements net.Conn.
+func (c *givenConn) Write(sent []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(sent)
+}
+
+// Read implements net.Conn.
+func (c *givenConn) Read(received []byte) (int, error) {
+	n, err := c.Conn.Read(received)
+	c.writes.Load()
+	return n, err
 }
 
 // Close closes the connection. It may be called more than once.

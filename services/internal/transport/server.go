@@ -110,6 +110,7 @@ func (s *Server) stop(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
+	s.about.health.Shutdown()
 	close(s.exit) // Kitex closes the listener when it has stopped
 	return nil
 }
