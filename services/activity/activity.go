@@ -61,6 +61,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err := activityservice.RegisterService(server, &rpc.Handler{Trends: trends, Recorded: recorded}); err != nil {
 		return nil, err
 	}
+	server.Describe(nil, life.Ready)
 	life.Add(server.Announcement(registry, "activity"))
 	return &Service{Service: life, server: server}, nil
 }

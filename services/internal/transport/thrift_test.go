@@ -10,6 +10,7 @@ import (
 
 	"github.com/apache/thrift/lib/go/thrift"
 	"github.com/cloudwego/kitex/client"
+	"github.com/cloudwego/kitex/client/callopt"
 	"github.com/cloudwego/kitex/pkg/remote"
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
 	"github.com/cloudwego/kitex/pkg/transmeta"
@@ -17,6 +18,8 @@ import (
 
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/activity"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/activity/activityservice"
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock"
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 	"github.com/kiteshop/kiteshop/services/internal/transport"
@@ -248,5 +251,43 @@ func TestAForeignThriftClientGetsExceptions(t *testing.T) {
 				t.Errorf("framed %t, %s(%d): %v, want an exception %d with %s", framed, c.method, c.limit, err, c.kind, c.want)
 			}
 		}
+	}
+}
+
+func TestTheDeadlineTravelsWithThriftOverTTHeader(t *testing.T) {
+	t.Parallel()
+	server := serveThrift(t, &trends{get: func(ctx context.Context, _ int32) (*activity.GetTrendingResp, error) {
+		deadline, ok := ctx.Deadline()
+		if left := time.Until(deadline); !ok || left > time.Minute {
+			return nil, fault.New(fault.Conflict, "%s are left", left)
+		}
+		return trending(ctx, 7)
+	}})
+	for name, protocol := range thriftProtocols() {
+		if protocol&kitextransport.TTHeader == 0 {
+			continue
+		}
+		if _, err := dialKitexThrift(t, server, protocol).GetTrending(t.Context(), &activity.GetTrendingReq{}, callopt.WithRPCTimeout(time.Minute)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestWhatIsNotServedIsAnExceptionOverTTHeader(t *testing.T) {
+	t.Parallel()
+	server := serve(t, items{get: titled("kite")})
+	for name, protocol := range thriftProtocols() {
+		_, err := dialKitexThrift(t, server, protocol).GetTrending(t.Context(), &activity.GetTrendingReq{})
+		if err == nil || !strings.Contains(err.Error(), "unknown service") || !strings.Contains(err.Error(), "method GetTrending") {
+			t.Errorf("%s: %v, want one that names the method", name, err)
+		}
+	}
+	stocks, err := stockservice.NewClient("item", transport.ClientOptions("tests", static(t, "item="+server.Addr().String()))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = stocks.GetItemStock(t.Context(), &stock.GetItemStockReq{})
+	if err == nil || !strings.Contains(err.Error(), "unknown service StockService") {
+		t.Errorf("Protobuf: %v, want one that names the service", err)
 	}
 }
