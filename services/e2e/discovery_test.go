@@ -242,10 +242,11 @@ func TestTheRegistryCommandListsWhatARegistryHolds(t *testing.T) {
 	s := open(t, cfg)
 	output, err := exec.Command(program, "registry", "-registry", registry.URL()).CombinedOutput()
 	want := fmt.Sprintf(`SERVICE             ADDRESS           WEIGHT   VERSION   ZONE
+activity            %[3]s   10       v1.2.3    zone-a
 example.shop.item   %[1]s   10       v1.2.3    zone-a
 item                %[1]s   10       v1.2.3    zone-a
 stock               %[2]s   10       v1.2.3    zone-a
-`, s.ItemAddr(), s.StockAddr())
+`, s.ItemAddr(), s.StockAddr(), s.ActivityAddr())
 	if got := squeeze(string(output)); err != nil || got != squeeze(want) {
 		t.Errorf("it said\n%s(error %v), want\n%s", output, err, want)
 	}

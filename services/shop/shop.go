@@ -77,6 +77,9 @@ func (s *Shop) ItemAddr() net.Addr { return s.item.Addr() }
 // StockAddr is where the stock service answers Kitex calls.
 func (s *Shop) StockAddr() net.Addr { return s.stock.Addr() }
 
+// ActivityAddr is where the activity service answers Kitex calls.
+func (s *Shop) ActivityAddr() net.Addr { return s.activity.Addr() }
+
 // Run starts the services in the order in which they need each other, calls
 // ready when all are, and works until ctx ends or one of them fails; then it
 // stops them, the last one first.
