@@ -23,6 +23,7 @@ const (
 type Handler struct {
 	shop  *domain.Shop
 	newID func() string
+	docs  documentation
 }
 
 // Register adds the routes to router, whose connections are known to
@@ -32,7 +33,11 @@ func Register(router *hertzroute.Engine, connections *Connections, shop *domain.
 	if err != nil {
 		return err
 	}
-	h := &Handler{shop: shop, newID: newID}
+	docs, err := newDocumentation()
+	if err != nil {
+		return err
+	}
+	h := &Handler{shop: shop, newID: newID, docs: docs}
 	router.Use(connections.handler, observe, recoverer(tel))
 	router.NoRoute(answer(notFound))
 	router.NoMethod(answer(h.methodNotAllowed))
@@ -46,7 +51,7 @@ func Register(router *hertzroute.Engine, connections *Connections, shop *domain.
 	return nil
 }
 
-// route is one line of the HTTP surface.
+// route is one line of the HTTP surface, which openapi.json describes.
 type route struct {
 	method, path string
 	handler      handler
@@ -54,6 +59,8 @@ type route struct {
 
 func (h *Handler) routes() []route {
 	return []route{
+		{"GET", "/docs", h.getDocs},
+		{"GET", "/openapi.json", h.getOpenAPI},
 		{"GET", "/api/item", h.tutorialItem},
 		{"GET", "/api/v1/items", h.listItems},
 		{"POST", "/api/v1/items", h.createItem},
