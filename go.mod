@@ -7,6 +7,7 @@ require (
 	github.com/anishathalye/porcupine v1.3.1
 	github.com/apache/thrift v0.25.0
 	github.com/bojanz/currency v1.4.2
+	github.com/bufbuild/protocompile v0.14.1
 	github.com/bytedance/gopkg v0.1.4
 	github.com/cenkalti/backoff/v5 v5.0.3
 	github.com/cloudwego/gopkg v0.2.0
@@ -14,6 +15,7 @@ require (
 	github.com/cloudwego/kitex v0.16.3
 	github.com/cloudwego/netpoll v0.7.3
 	github.com/cloudwego/prutal v0.1.3
+	github.com/cloudwego/thriftgo v0.4.5
 	github.com/go-json-experiment/json v0.0.0-20260820222146-c27c302e5fc3
 	github.com/go-zookeeper/zk v1.0.4
 	github.com/gofrs/flock v0.13.1
@@ -88,7 +90,6 @@ require (
 	github.com/cloudwego/frugal v0.3.1 // indirect
 	github.com/cloudwego/localsession v0.2.1 // indirect
 	github.com/cloudwego/runtimex v0.1.1 // indirect
-	github.com/cloudwego/thriftgo v0.4.5 // indirect
 	github.com/cockroachdb/apd/v3 v3.2.1 // indirect
 	github.com/coreos/go-semver v0.3.1 // indirect
 	github.com/coreos/go-systemd/v22 v22.5.0 // indirect
