@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,10 +30,13 @@ func TestTwoShopsOnOneDatabaseSellExactlyWhatThereIsWhateverHappens(t *testing.T
 		return []process{first, second}[n%2]
 	}
 	ids := make([][]string, callers)
-	reserve := func(caller, n int) (id string, status int) {
+	const enough = 50 // reservations before the kill, so that it is in the middle
+	var answered atomic.Int64
+	underWay := make(chan struct{})
+	reserve := func(caller, n, shop int) (id string, status int) {
 		key := fmt.Sprintf("Idempotency-Key: %d-%d", caller, n)
 		for try := 0; ; try++ {
-			got, err := shops(caller+n+try).try("POST", "/api/v1/reservations", strings.NewReader(`{"lines":[{"item_id":1024,"quantity":1}]}`), key)
+			got, err := shops(shop+try).try("POST", "/api/v1/reservations", strings.NewReader(`{"lines":[{"item_id":1024,"quantity":1}]}`), key)
 			if err == nil && got.status != http.StatusServiceUnavailable {
 				var made reservation
 				got.want(t, got.status, &made)
@@ -45,23 +49,26 @@ func TestTwoShopsOnOneDatabaseSellExactlyWhatThereIsWhateverHappens(t *testing.T
 	for caller := range callers {
 		all.Go(func() {
 			for n := range each {
-				id, status := reserve(caller, n)
+				id, status := reserve(caller, n, caller+n)
 				switch status {
 				case http.StatusCreated:
 					ids[caller] = append(ids[caller], id)
+					if answered.Add(1) == enough {
+						close(underWay)
+					}
 				case http.StatusConflict:
 				default:
 					t.Errorf("request %d-%d: status %d", caller, n, status)
 				}
 				if n%10 == 0 && status == http.StatusCreated { // again, at the other
-					if again, status := reserve(caller, n); again != id || status != http.StatusCreated {
+					if again, status := reserve(caller, n, caller+n+1); again != id || status != http.StatusCreated {
 						t.Errorf("request %d-%d was %s, and is %s with status %d", caller, n, id, again, status)
 					}
 				}
 			}
 		})
 	}
-	time.Sleep(150 * time.Millisecond)
+	<-underWay
 	shops(1).kill()
 	server.Kill()
 	server.Start()

@@ -211,16 +211,22 @@ func (p *Postgres) command(name string, args ...string) *exec.Cmd {
 		found = append(found, path)
 	}
 	if len(found) == 0 {
-		if os.Getenv("TEST_SERVERS") == "required" {
-			p.t.Fatalf("%s is missing: apt-get install postgresql", name)
-		}
-		p.t.Skipf("%s is missing: apt-get install postgresql", name)
+		p.missing(name + " is missing")
 	}
 	cmd := exec.Command(found[len(found)-1], args...) //nolint:noctx // it ends with the test
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.credential(), Setpgid: true}
 	return cmd
+}
+
+// missing ends a test that cannot have its server: it fails where servers are required.
+func (p *Postgres) missing(what string) {
+	p.t.Helper()
+	if os.Getenv("TEST_SERVERS") == "required" {
+		p.t.Fatal(what + ": apt-get install postgresql")
+	}
+	p.t.Skip(what + ": apt-get install postgresql")
 }
 
 func (p *Postgres) credential() *syscall.Credential {
@@ -230,7 +236,7 @@ func (p *Postgres) credential() *syscall.Credential {
 	}
 	account, err := user.Lookup("postgres")
 	if err != nil {
-		p.t.Skip("PostgreSQL refuses to run as root, and there is no user postgres: apt-get install postgresql")
+		p.missing("PostgreSQL refuses to run as root, and there is no user postgres")
 	}
 	uid, err1 := strconv.ParseUint(account.Uid, 10, 32)
 	gid, err2 := strconv.ParseUint(account.Gid, 10, 32)

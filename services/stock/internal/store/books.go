@@ -1,11 +1,13 @@
 package store
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
@@ -250,13 +252,9 @@ func (l *loader) commands(r rows) error {
 		if err := json.Unmarshal([]byte(answer), &done.Answer); err != nil {
 			return fmt.Errorf("the answer of %q: %w", command, err)
 		}
-		for i := range command {
-			if command[i] == ' ' {
-				l.books.Done[domain.CommandKey{Operation: command[:i], Key: command[i+1:]}] = done
-				return nil
-			}
-		}
-		return fmt.Errorf("the command %q has no key", command)
+		operation, key, _ := strings.Cut(command, " ")
+		l.books.Done[domain.CommandKey{Operation: operation, Key: key}] = done
+		return nil
 	})
 }
 
@@ -320,12 +318,5 @@ func balancesOf(books *domain.Books) (created, changed []domain.Place) {
 }
 
 func comparePlaces(a, b domain.Place) int {
-	switch {
-	case a.ItemID != b.ItemID && a.ItemID < b.ItemID, a.ItemID == b.ItemID && a.Location < b.Location:
-		return -1
-	case a == b:
-		return 0
-	default:
-		return 1
-	}
+	return cmp.Or(cmp.Compare(a.ItemID, b.ItemID), cmp.Compare(a.Location, b.Location))
 }
