@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"maps"
+	"sync"
 	"time"
 
 	"github.com/cloudwego/kitex/pkg/serviceinfo"
@@ -19,7 +20,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// readinessInterval is how old what grpc.health.v1 says may be.
+// readinessInterval is how late those who watch grpc.health.v1 may hear of a change.
 const readinessInterval = time.Second
 
 // description is what a server says of itself to gRPC clients.
@@ -27,6 +28,7 @@ type description struct {
 	descriptors []byte
 	ready       func(context.Context) map[string]string
 	health      *health.Server
+	updating    sync.Mutex // no older finding replaces a newer one
 }
 
 // Describe lets server reflection show descriptors, a FileDescriptorSet, and
@@ -38,7 +40,7 @@ func (s *Server) Describe(descriptors []byte, ready func(context.Context) map[st
 
 // register adds health and reflection to what to serves.
 func (s *Server) register(to *grpc.Server) error {
-	healthpb.RegisterHealthServer(to, s.about.health)
+	healthpb.RegisterHealthServer(to, checked{s.about.health, s})
 	var set descriptorpb.FileDescriptorSet
 	if err := proto.Unmarshal(s.about.descriptors, &set); err != nil {
 		return err
@@ -87,20 +89,24 @@ func (s *Server) grpcServices() (names []string) {
 	return names
 }
 
+// checked is the health of a server, looked up for each who asks.
+type checked struct {
+	*health.Server
+	of *Server
+}
+
+// Check implements grpc.health.v1.
+func (c checked) Check(ctx context.Context, req *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+	c.of.updateHealth(ctx)
+	return c.Server.Check(ctx, req)
+}
+
 // watchReadiness keeps what grpc.health.v1 says up to date until the server ends.
-// From the moment that it is told to stop, the health says so by itself.
 func (s *Server) watchReadiness() {
-	names := append(s.grpcServices(), "") // "" is the server as a whole
 	tick := time.NewTicker(readinessInterval)
 	defer tick.Stop()
 	for {
-		now := healthpb.HealthCheckResponse_NOT_SERVING
-		if s.isReady() {
-			now = healthpb.HealthCheckResponse_SERVING
-		}
-		for _, name := range names {
-			s.about.health.SetServingStatus(name, now)
-		}
+		s.updateHealth(context.Background())
 		select {
 		case <-tick.C:
 		case <-s.ended:
@@ -109,11 +115,26 @@ func (s *Server) watchReadiness() {
 	}
 }
 
-func (s *Server) isReady() bool {
+// updateHealth says whether the services serve now. When the server has been
+// told to stop, the health says so whatever is set here.
+func (s *Server) updateHealth(ctx context.Context) {
+	s.about.updating.Lock()
+	defer s.about.updating.Unlock()
+	now := healthpb.HealthCheckResponse_NOT_SERVING
+	if s.isReady(ctx) {
+		now = healthpb.HealthCheckResponse_SERVING
+	}
+	for _, name := range append(s.grpcServices(), "") { // "" is the server as a whole
+		s.about.health.SetServingStatus(name, now)
+	}
+}
+
+func (s *Server) isReady(ctx context.Context) bool {
 	if s.about.ready == nil {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), readinessInterval)
+	// A caller who gives up says nothing about the server.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readinessInterval)
 	defer cancel()
 	return len(s.about.ready(ctx)) == 0
 }

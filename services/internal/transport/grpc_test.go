@@ -376,16 +376,15 @@ func TestHealthFollowsReadiness(t *testing.T) {
 	}{{false, healthpb.HealthCheckResponse_NOT_SERVING}, {true, healthpb.HealthCheckResponse_SERVING}, {false, healthpb.HealthCheckResponse_NOT_SERVING}} {
 		<-ready
 		ready <- c.ready
+		for _, service := range []string{"", "item.ItemService"} { // who asks is told at once, who watches soon
+			if got, err := client.Check(t.Context(), &healthpb.HealthCheckRequest{Service: service}); err != nil || got.GetStatus() != c.want {
+				t.Errorf("health of %q = %v, %v; want %v", service, got.GetStatus(), err, c.want)
+			}
+		}
 		for got := (&healthpb.HealthCheckResponse{}); got.GetStatus() != c.want; {
 			if got, err = watch.Recv(); err != nil {
 				t.Fatal(err)
 			}
-		}
-		for _, service := range []string{"", "item.ItemService"} {
-			await(t, func() bool {
-				got, err := client.Check(t.Context(), &healthpb.HealthCheckRequest{Service: service})
-				return err == nil && got.GetStatus() == c.want
-			})
 		}
 	}
 	if _, err := client.Check(t.Context(), &healthpb.HealthCheckRequest{Service: "other.Service"}); status.Code(err) != codes.NotFound {
