@@ -41,7 +41,7 @@ func TestReconcileTellsWhatDrifts(t *testing.T) {
 	for _, change := range []string{
 		fmt.Sprintf(`UPDATE movements SET delta = 7 WHERE item_id = %d`, kite),
 		fmt.Sprintf(`UPDATE stock SET held = held - 1, available = available + 1 WHERE item_id = %d`, hat),
-		fmt.Sprintf(`UPDATE reservation_lines SET quantity = 4 WHERE reservation_id = '%s'`, sold.ID),
+		fmt.Sprintf(`UPDATE reservations SET lines = json_set(lines, '$[0].Quantity', 4) WHERE id = '%s'`, sold.ID),
 	} {
 		if _, err := db.Exec(change); err != nil {
 			t.Fatal(err)

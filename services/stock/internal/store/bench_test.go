@@ -23,6 +23,7 @@ import (
 
 const (
 	hotItem   = 1
+	oneLine   = `[{"ItemID":1,"Quantity":1,"Location":"main"}]`
 	spreadTo  = 10_000 // items
 	roundTime = 400 * time.Millisecond
 )
@@ -133,12 +134,12 @@ func naivePostgres(b *testing.B, store *Store) work {
 			UPDATE stock SET available = available - $3, held = held + $3, version = version + 1
 			WHERE item_id = $2 AND location = 'main' AND available >= floor + $3 RETURNING item_id
 		), made AS (
-			INSERT INTO reservations (id, state, reference, expires_at, created_at, updated_at, key, fingerprint, ttl)
-			SELECT $1::text::uuid, 'HELD', '', $4::bigint + 900000, $4, $4, $5, $6, 900000 FROM taken RETURNING id
+			INSERT INTO reservations (id, state, lines, reference, expires_at, created_at, updated_at, key, fingerprint, ttl)
+			SELECT $1::uuid, 'HELD', $7, '', $4::bigint + 900000, $4, $4, $5, $6, 900000 FROM taken RETURNING id
 		)
-		INSERT INTO reservation_lines (reservation_id, line, item_id, location, quantity) SELECT id, 0, $2, 'main', $3 FROM made`
+		INSERT INTO reservation_items (item_id, reservation_id) SELECT $2, id FROM made`
 	return func(ctx context.Context) error {
-		made, err := pool.Exec(ctx, statement, newID(), hotItem, 1, time.Now().UnixMilli(), newID(), "900000 \"\" 1*1@\"\"")
+		made, err := pool.Exec(ctx, statement, newID(), hotItem, 1, time.Now().UnixMilli(), newID(), "900000 \"\" 1*1@\"\"", oneLine)
 		if err == nil && made.RowsAffected() != 1 {
 			err = errors.New("nothing was reserved")
 		}
@@ -153,9 +154,9 @@ func naiveSQLite(store *Store) work {
 			return errors.Join(
 				tx.Exec(ctx, `UPDATE stock SET available = available - 1, held = held + 1, version = version + 1
 					WHERE item_id = ? AND location = 'main' AND available > floor`, hotItem),
-				tx.Exec(ctx, `INSERT INTO reservations (id, state, reference, expires_at, created_at, updated_at, key, fingerprint, ttl)
-					VALUES (?, 'HELD', '', ?, ?, ?, ?, ?, 900000)`, id, now+900000, now, now, newID(), "900000 \"\" 1*1@\"\""),
-				tx.Exec(ctx, `INSERT INTO reservation_lines (reservation_id, line, item_id, location, quantity) VALUES (?, 0, ?, 'main', 1)`, id, hotItem))
+				tx.Exec(ctx, `INSERT INTO reservations (id, state, lines, reference, expires_at, created_at, updated_at, key, fingerprint, ttl)
+					VALUES (?, 'HELD', ?, '', ?, ?, ?, ?, ?, 900000)`, id, oneLine, now+900000, now, now, newID(), "900000 \"\" 1*1@\"\""),
+				tx.Exec(ctx, `INSERT INTO reservation_items (item_id, reservation_id) VALUES (?, ?)`, hotItem, id))
 		})
 	}
 }
@@ -175,7 +176,7 @@ func rawLog(b *testing.B) work {
 		outcomes := make([]domain.Outcome, len(commands))
 		for i, command := range commands {
 			r, _ := command.(domain.Reserve)
-			fmt.Fprintf(&text, "%s HELD %d %d %d %s %s %d %s\n", r.ID, 1<<40, 1<<40, 1<<40, r.Key, r.Fingerprint(), r.TTL, r.ID)
+			fmt.Fprintf(&text, "%s HELD %s %d %d %d %s %s %d %s\n", r.ID, oneLine, 1<<40, 1<<40, 1<<40, r.Key, r.Fingerprint(), r.TTL, r.ID)
 			outcomes[i].Answer.Reservation = &domain.Reservation{ID: r.ID}
 		}
 		_, err := file.WriteString(text.String())

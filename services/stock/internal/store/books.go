@@ -90,8 +90,7 @@ type rows interface {
 const (
 	itemColumns        = `item_id, policy, backorder_limit, default_location, low_stock`
 	stockColumns       = `item_id, location, on_hand, available, held, committed, version`
-	reservationColumns = `id, state, reference, expires_at, created_at, updated_at`
-	lineColumns        = `reservation_id, item_id, quantity, location`
+	reservationColumns = `id, state, lines, reference, expires_at, created_at, updated_at`
 	accountColumns     = itemColumns + `, location, on_hand, available, held, committed, version`
 	movementColumns    = `id, item_id, location, delta, reason, reference, actor, created_at`
 )
@@ -109,11 +108,19 @@ func scanBalance(r rows) (itemID int64, at domain.Location, err error) {
 
 // scanReservation reads reservationColumns, and then more.
 func scanReservation(r rows, more ...any) (*domain.Reservation, error) {
-	var expires, created, updated int64
+	var (
+		lines                     string
+		expires, created, updated int64
+	)
 	made := &domain.Reservation{}
-	err := r.Scan(append([]any{&made.ID, &made.State, &made.Reference, &expires, &created, &updated}, more...)...)
+	if err := r.Scan(append([]any{&made.ID, &made.State, &lines, &made.Reference, &expires, &created, &updated}, more...)...); err != nil {
+		return nil, err
+	}
 	made.ExpiresAt, made.CreatedAt, made.UpdatedAt = inTime(expires), inTime(created), inTime(updated)
-	return made, err
+	if err := json.Unmarshal([]byte(lines), &made.Lines); err != nil {
+		return nil, fmt.Errorf("the lines of reservation %s: %w", made.ID, err)
+	}
+	return made, nil
 }
 
 func scanMovement(r rows) (domain.Movement, error) {
@@ -139,7 +146,7 @@ func each(r rows, read func() error) error {
 }
 
 // loader fills books with rows, in this order: items, balances, reservations
-// (with the command that made them), lines, commands, imports.
+// (with the command that made them), commands, imports.
 type loader struct {
 	books *domain.Books
 	made  map[string]made // by id
@@ -222,23 +229,6 @@ func (l *loader) reservations(r rows) error {
 	})
 }
 
-// lines reads the lines of the reservations, in the order of the lines.
-func (l *loader) lines(r rows) error {
-	return each(r, func() error {
-		var (
-			id   string
-			line domain.Line
-		)
-		if err := r.Scan(&id, &line.ItemID, &line.Quantity, &line.Location); err != nil {
-			return err
-		}
-		if m, ok := l.made[id]; ok { // else it was committed between the two statements
-			m.Lines = append(m.Lines, line)
-		}
-		return nil
-	})
-}
-
 // commands reads command, fingerprint, answer.
 func (l *loader) commands(r rows) error {
 	return each(r, func() error {
@@ -286,6 +276,21 @@ func (l *loader) done() *domain.Books {
 		l.books.Done[domain.CommandKey{Operation: domain.OpReserve, Key: m.Key}] = domain.Done{Fingerprint: m.fingerprint, Answer: domain.Answer{Reservation: &as}}
 	}
 	return l.books
+}
+
+// linesText is how lines are kept.
+func linesText(lines []domain.Line) string {
+	text, _ := json.Marshal(lines) // numbers and texts: it cannot fail
+	return string(text)
+}
+
+// itemsOf are the items of lines, each once and in order.
+func itemsOf(lines []domain.Line) (items []int64) {
+	for _, line := range lines {
+		items = append(items, line.ItemID)
+	}
+	slices.Sort(items)
+	return slices.Compact(items)
 }
 
 // fingerprint is that of the command that made a new reservation.

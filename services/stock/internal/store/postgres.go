@@ -44,6 +44,8 @@ type postgres struct {
 	// lost are the processes of the server whose answer never came. What was
 	// sent to them may still arrive.
 	lost []uint32
+	// wary is for how many batches more keys are looked for before they are used.
+	wary int
 }
 
 func newPostgres(ctx context.Context, db *sqldb.DB, now func() time.Time) (*postgres, error) {
@@ -169,8 +171,7 @@ func rollback(ctx context.Context, conn *pgxpool.Conn) { _, _ = conn.Exec(ctx, `
 // is the time after the wait.
 const serverTime = `(extract(epoch FROM clock_timestamp()) * 1000)::bigint`
 
-// load locks the items and reads the rest, in one round trip, but for the lines
-// of reservations, which need another.
+// load locks the items and reads the rest, in one round trip.
 func (p *postgres) load(ctx context.Context, conn *pgx.Conn, n needs) (*domain.Books, error) {
 	var (
 		l     = newLoader()
@@ -214,26 +215,10 @@ func (p *postgres) load(ctx context.Context, conn *pgx.Conn, n needs) (*domain.B
 	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
 		return nil, err
 	}
-	if len(l.made) > 0 {
-		if err := p.loadLines(ctx, conn, l); err != nil {
-			return nil, err
-		}
-	}
 	if p.now != nil {
 		l.books.Now = p.now().UTC().Truncate(time.Millisecond)
 	}
 	return l.done(), nil
-}
-
-// loadLines reads the lines of the reservations that were read.
-func (p *postgres) loadLines(ctx context.Context, conn *pgx.Conn, l *loader) error {
-	found, err := conn.Query(ctx, `SELECT `+lineColumns+` FROM reservation_lines WHERE reservation_id = ANY ($1::text[]::uuid[]) ORDER BY reservation_id, line`,
-		slices.Collect(maps.Keys(l.made)))
-	if err != nil {
-		return err
-	}
-	defer found.Close()
-	return l.lines(found)
 }
 
 func (l *loader) movementIDs(r rows) error {
@@ -333,26 +318,21 @@ func columns(books *domain.Books, places []domain.Place) []any {
 func queueReservations(batch *pgx.Batch, books *domain.Books) {
 	if len(books.Made) > 0 {
 		var (
-			ids, states, references, keys, prints []string
-			expires, ttls                         []int64
-			of, locations                         []string
-			numbers, items, quantities            []int64
+			ids, states, lines, references, keys, prints, of []string
+			expires, ttls, items                             []int64
 		)
 		for _, m := range books.Made {
-			ids, states, references = append(ids, m.ID), append(states, string(m.State)), append(references, m.Reference)
+			ids, states, lines = append(ids, m.ID), append(states, string(m.State)), append(lines, linesText(m.Lines))
+			references, keys, prints = append(references, m.Reference), append(keys, m.Key), append(prints, fingerprint(books, m))
 			expires, ttls = append(expires, m.ExpiresAt.UnixMilli()), append(ttls, m.TTL.Milliseconds())
-			keys, prints = append(keys, m.Key), append(prints, fingerprint(books, m))
-			for i, line := range m.Lines {
-				of, locations, numbers = append(of, m.ID), append(locations, line.Location), append(numbers, int64(i))
-				items, quantities = append(items, line.ItemID), append(quantities, line.Quantity)
+			for _, id := range itemsOf(m.Lines) {
+				of, items = append(of, m.ID), append(items, id)
 			}
 		}
-		batch.Queue(`INSERT INTO reservations (id, state, reference, expires_at, key, fingerprint, ttl, created_at, updated_at)
-			SELECT *, $8::bigint, $8::bigint FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::bigint[])`,
-			ids, states, references, expires, keys, prints, ttls, books.Now.UnixMilli())
-		batch.Queue(`INSERT INTO reservation_lines (reservation_id, line, item_id, location, quantity)
-			SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::text[], $5::bigint[])`,
-			of, numbers, items, locations, quantities)
+		batch.Queue(`INSERT INTO reservations (id, state, lines, reference, expires_at, key, fingerprint, ttl, created_at, updated_at)
+			SELECT *, $9::bigint, $9::bigint FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::bigint[])`,
+			ids, states, lines, references, expires, keys, prints, ttls, books.Now.UnixMilli())
+		batch.Queue(`INSERT INTO reservation_items (item_id, reservation_id) SELECT * FROM unnest($1::bigint[], $2::uuid[])`, items, of)
 	}
 	if len(books.Stepped) > 0 {
 		var (

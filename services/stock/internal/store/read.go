@@ -152,7 +152,7 @@ func (s *Store) Reservations(ctx context.Context, f domain.Filter, limit int, cu
 		where, args = append(where, "reference = ?"), append(args, f.Reference)
 	}
 	if f.ItemID != 0 {
-		where, args = append(where, "id IN (SELECT reservation_id FROM reservation_lines WHERE item_id = ?)"), append(args, f.ItemID)
+		where, args = append(where, "id IN (SELECT reservation_id FROM reservation_items WHERE item_id = ?)"), append(args, f.ItemID)
 	}
 	if cursor != "" {
 		where, args = append(where, "id < ?"), append(args, cursor)
@@ -166,30 +166,13 @@ func (s *Store) Reservations(ctx context.Context, f domain.Filter, limit int, cu
 
 // reservations selects reservations with the rest of a query: WHERE, ORDER BY.
 func (s *Store) reservations(ctx context.Context, rest string, args ...any) (found []domain.Reservation, err error) {
-	err = s.view(ctx, func(view sqldb.Querier) error {
-		if err := query(ctx, view, func(r *sql.Rows) error {
-			one, err := scanReservation(r)
+	err = query(ctx, s.db.Read(), func(r *sql.Rows) error {
+		one, err := scanReservation(r)
+		if err == nil {
 			found = append(found, *one)
-			return err
-		}, `SELECT `+reservationColumns+` FROM reservations `+rest, args...); err != nil || len(found) == 0 {
-			return err
 		}
-		at, ids := map[string]int{}, []string(nil)
-		for i, r := range found {
-			at[r.ID], ids = i, append(ids, r.ID)
-		}
-		in, args := list(ids)
-		return query(ctx, view, func(r *sql.Rows) error {
-			var (
-				id   string
-				line domain.Line
-			)
-			err := r.Scan(&id, &line.ItemID, &line.Quantity, &line.Location)
-			of := &found[at[id]]
-			of.Lines = append(of.Lines, line)
-			return err
-		}, `SELECT `+lineColumns+` FROM reservation_lines WHERE reservation_id `+in+` ORDER BY reservation_id, line`, args...)
-	})
+		return err
+	}, `SELECT `+reservationColumns+` FROM reservations `+rest, args...)
 	return found, err
 }
 

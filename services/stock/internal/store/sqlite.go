@@ -57,10 +57,6 @@ func loadSQLite(ctx context.Context, tx *sqldb.Tx, n needs, now time.Time) (*dom
 		fetch(ctx, tx, l.reservations, made+`id `, n.reservations, ``),
 		fetch(ctx, tx, l.reservations, made+`key `, n.reserveKeys, ``),
 	)
-	if err == nil {
-		err = fetch(ctx, tx, l.lines, `SELECT `+lineColumns+` FROM reservation_lines WHERE reservation_id `,
-			slices.Collect(maps.Keys(l.made)), ` ORDER BY reservation_id, line`)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -132,13 +128,13 @@ func writeSQLite(ctx context.Context, tx *sqldb.Tx, books *domain.Books) error {
 		at := of.At(place.Location)
 		stock.add(place.ItemID, place.Location, at.OnHand, at.Available, at.Held, at.Committed, at.Version, of.Floor())
 	}
-	reservations := &insert{into: `reservations (` + reservationColumns + `, key, fingerprint, ttl)`, columns: 9}
-	lines := &insert{into: `reservation_lines (` + lineColumns + `, line)`, columns: 5}
+	reservations := &insert{into: `reservations (` + reservationColumns + `, key, fingerprint, ttl)`, columns: 10}
+	byItem := &insert{into: `reservation_items (item_id, reservation_id)`, columns: 2}
 	for _, m := range books.Made {
-		reservations.add(m.ID, m.State, m.Reference, m.ExpiresAt.UnixMilli(), m.CreatedAt.UnixMilli(), m.UpdatedAt.UnixMilli(),
+		reservations.add(m.ID, m.State, linesText(m.Lines), m.Reference, m.ExpiresAt.UnixMilli(), m.CreatedAt.UnixMilli(), m.UpdatedAt.UnixMilli(),
 			m.Key, fingerprint(books, m), m.TTL.Milliseconds())
-		for i, line := range m.Lines {
-			lines.add(m.ID, line.ItemID, line.Quantity, line.Location, i)
+		for _, id := range itemsOf(m.Lines) {
+			byItem.add(id, m.ID)
 		}
 	}
 	movements := &insert{into: `movements (` + movementColumns + `, reservation_id)`, columns: 9}
@@ -161,7 +157,7 @@ func writeSQLite(ctx context.Context, tx *sqldb.Tx, books *domain.Books) error {
 	for _, key := range books.Imports {
 		imports.add(key, books.Imported[key].ItemID, books.Imported[key].Quantity)
 	}
-	for _, table := range []*insert{items, stock, reservations, lines, movements, commands, imports} {
+	for _, table := range []*insert{items, stock, reservations, byItem, movements, commands, imports} {
 		if err := table.write(ctx, tx); err != nil {
 			return fmt.Errorf("%s: %w", table.into, err)
 		}

@@ -228,6 +228,26 @@ func TestTrapSoldOutIsNoError(t *testing.T) {
 	})
 }
 
+// A key that comes again is no reason to look for every key, nor to fail on each that does.
+func TestRepeatedKeysFailOneStatementAtMost(t *testing.T) {
+	t.Parallel()
+	db := onPostgres(t)
+	store := db.open(t, Options{})
+	receive(t, store, 1, 100)
+	command := domain.Reserve{ID: newID(), Key: newID(), TTL: time.Minute, Lines: one(1, 2)}
+	for range 20 {
+		outcomes, err := store.Do(t.Context(), command, domain.Reserve{ID: newID(), Key: newID(), TTL: time.Minute, Lines: one(1, 1)})
+		if err != nil || outcomes[0].Err != nil || outcomes[1].Err != nil || outcomes[0].Answer.Reservation.ID != command.ID {
+			t.Fatalf("%+v, %v", outcomes, err)
+		}
+	}
+	wantBalance(t, store, 1, 100, 78, 22, 0)
+	log, err := os.ReadFile(db.server.LogFile())
+	if failed := strings.Count(string(log), "ERROR"); err != nil || failed != 1 {
+		t.Errorf("%d statements failed (%v):\n%s", failed, err, log)
+	}
+}
+
 // Decisions on stale rows: a batch that waited for a lock must decide on what
 // it finds after the wait, not on what its transaction saw first.
 func TestTrapDecisionOnAStaleRow(t *testing.T) {

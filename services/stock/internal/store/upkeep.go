@@ -50,7 +50,7 @@ const reconciliation = `
 			sum(CASE WHEN state = 'HELD' THEN quantity ELSE 0 END) AS held,
 			sum(CASE WHEN state = 'COMMITTED' THEN quantity ELSE 0 END) AS committed,
 			sum(CASE WHEN state = 'FULFILLED' THEN quantity ELSE 0 END) AS fulfilled
-		FROM reservations JOIN reservation_lines ON reservation_id = id GROUP BY item_id, location
+		FROM reservation_lines GROUP BY item_id, location
 	), forgotten AS (
 		SELECT item_id, location, sum(fulfilled) AS fulfilled FROM checkpoints GROUP BY item_id, location
 	), compared AS (
@@ -108,13 +108,14 @@ func forget(ctx context.Context, tx *sqldb.Tx, ids []string, day string) error {
 	in, args := list(ids)
 	if err := tx.Exec(ctx, `
 		INSERT INTO checkpoints (day, item_id, location, fulfilled)
-		SELECT CAST(? AS TEXT), item_id, location, sum(quantity) FROM reservation_lines JOIN reservations ON id = reservation_id
-		WHERE state = 'FULFILLED' AND id `+in+` GROUP BY item_id, location
+		SELECT CAST(? AS TEXT), item_id, location, sum(quantity) FROM reservation_lines
+		WHERE state = 'FULFILLED' AND reservation_id `+in+` GROUP BY item_id, location
 		ON CONFLICT (day, item_id, location) DO UPDATE SET fulfilled = checkpoints.fulfilled + excluded.fulfilled`,
 		append([]any{day}, args...)...); err != nil {
 		return err
 	}
-	if err := tx.Exec(ctx, `DELETE FROM reservation_lines WHERE reservation_id `+in, args...); err != nil {
+	if err := tx.Exec(ctx, `DELETE FROM reservation_items WHERE (item_id, reservation_id) IN
+		(SELECT item_id, reservation_id FROM reservation_lines WHERE reservation_id `+in+`)`, args...); err != nil {
 		return err
 	}
 	return tx.Exec(ctx, `DELETE FROM reservations WHERE id `+in, args...)
