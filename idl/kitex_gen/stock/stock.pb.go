@@ -7,6 +7,7 @@ import (
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/base"
 	"strconv"
 
+	"github.com/cloudwego/kitex/pkg/streaming"
 	"github.com/cloudwego/prutal"
 )
 
@@ -1383,6 +1384,216 @@ func (x *ListReservationsResp) GetNextCursor() string {
 	return ""
 }
 
+type WatchStockReq struct {
+	ItemId int64 `protobuf:"varint,1,opt,name=item_id" json:"item_id,omitempty"`
+
+	// That of the last state which the caller has seen: it is sent what is newer.
+	// 0: it has seen none, and is sent the state as it is.
+	Cursor int64 `protobuf:"varint,2,opt,name=cursor" json:"cursor,omitempty"`
+}
+
+func (x *WatchStockReq) Reset() { *x = WatchStockReq{} }
+
+func (x *WatchStockReq) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *WatchStockReq) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *WatchStockReq) GetItemId() int64 {
+	if x != nil {
+		return x.ItemId
+	}
+	return 0
+}
+
+func (x *WatchStockReq) GetCursor() int64 {
+	if x != nil {
+		return x.Cursor
+	}
+	return 0
+}
+
+// WatchStockResp is the stock of an item as it is now, not what has changed.
+type WatchStockResp struct {
+	Stock *Stock `protobuf:"bytes,1,opt,name=stock" json:"stock,omitempty"`
+
+	// The version of the stock's balance. It grows with every change.
+	Cursor int64 `protobuf:"varint,2,opt,name=cursor" json:"cursor,omitempty"`
+
+	// States came faster than the caller took them, and some before this one were left out.
+	Behind bool `protobuf:"varint,3,opt,name=behind" json:"behind,omitempty"`
+}
+
+func (x *WatchStockResp) Reset() { *x = WatchStockResp{} }
+
+func (x *WatchStockResp) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *WatchStockResp) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *WatchStockResp) GetStock() *Stock {
+	if x != nil {
+		return x.Stock
+	}
+	return nil
+}
+
+func (x *WatchStockResp) GetCursor() int64 {
+	if x != nil {
+		return x.Cursor
+	}
+	return 0
+}
+
+func (x *WatchStockResp) GetBehind() bool {
+	if x != nil {
+		return x.Behind
+	}
+	return false
+}
+
+// StockCount is what somebody counted on the shelf.
+type StockCount struct {
+	ItemId int64 `protobuf:"varint,1,opt,name=item_id" json:"item_id,omitempty"`
+
+	// 0 to 10^9.
+	OnHand int64 `protobuf:"varint,2,opt,name=on_hand" json:"on_hand,omitempty"`
+
+	// Empty: the item's default.
+	Location string `protobuf:"bytes,3,opt,name=location" json:"location,omitempty"`
+}
+
+func (x *StockCount) Reset() { *x = StockCount{} }
+
+func (x *StockCount) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *StockCount) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *StockCount) GetItemId() int64 {
+	if x != nil {
+		return x.ItemId
+	}
+	return 0
+}
+
+func (x *StockCount) GetOnHand() int64 {
+	if x != nil {
+		return x.OnHand
+	}
+	return 0
+}
+
+func (x *StockCount) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
+// SyncStockReq is a part of a count, applied in one piece with its refusals and
+// acknowledged when it is durable. Who has no answer sends it again, on any
+// stream: the same sync and batch have one effect and one answer.
+type SyncStockReq struct {
+	// The caller's own name of the count: 1 to 100 characters.
+	Sync string `protobuf:"bytes,1,opt,name=sync" json:"sync,omitempty"`
+
+	// The caller's own number of the part: 1 or more.
+	Batch int64 `protobuf:"varint,2,opt,name=batch" json:"batch,omitempty"`
+
+	// 1 to 500, each item and location once.
+	Counts []*StockCount `protobuf:"bytes,3,rep,name=counts" json:"counts,omitempty"`
+
+	// Who causes it; at most 255 characters.
+	Actor string `protobuf:"bytes,4,opt,name=actor" json:"actor,omitempty"`
+}
+
+func (x *SyncStockReq) Reset() { *x = SyncStockReq{} }
+
+func (x *SyncStockReq) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *SyncStockReq) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *SyncStockReq) GetSync() string {
+	if x != nil {
+		return x.Sync
+	}
+	return ""
+}
+
+func (x *SyncStockReq) GetBatch() int64 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
+}
+
+func (x *SyncStockReq) GetCounts() []*StockCount {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+func (x *SyncStockReq) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+type SyncStockResult struct {
+	// Units that on_hand changed by.
+	Delta int64 `protobuf:"varint,1,opt,name=delta" json:"delta,omitempty"`
+
+	// Why the count was refused; empty when it was not.
+	Reason string `protobuf:"bytes,2,opt,name=reason" json:"reason,omitempty"`
+}
+
+func (x *SyncStockResult) Reset() { *x = SyncStockResult{} }
+
+func (x *SyncStockResult) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *SyncStockResult) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *SyncStockResult) GetDelta() int64 {
+	if x != nil {
+		return x.Delta
+	}
+	return 0
+}
+
+func (x *SyncStockResult) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type SyncStockResp struct {
+	Batch int64 `protobuf:"varint,1,opt,name=batch" json:"batch,omitempty"`
+
+	// One for each count, in order.
+	Results []*SyncStockResult `protobuf:"bytes,2,rep,name=results" json:"results,omitempty"`
+}
+
+func (x *SyncStockResp) Reset() { *x = SyncStockResp{} }
+
+func (x *SyncStockResp) Marshal(in []byte) ([]byte, error) { return prutal.MarshalAppend(in, x) }
+
+func (x *SyncStockResp) Unmarshal(in []byte) error { return prutal.Unmarshal(in, x) }
+
+func (x *SyncStockResp) GetBatch() int64 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
+}
+
+func (x *SyncStockResp) GetResults() []*SyncStockResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
 type StockService interface {
 	GetItemStock(ctx context.Context, req *GetItemStockReq) (res *GetItemStockResp, err error)
 	BatchGetStock(ctx context.Context, req *BatchGetStockReq) (res *BatchGetStockResp, err error)
@@ -1400,4 +1611,10 @@ type StockService interface {
 	ExtendReservation(ctx context.Context, req *ExtendReservationReq) (res *ReservationResp, err error)
 	GetReservation(ctx context.Context, req *GetReservationReq) (res *ReservationResp, err error)
 	ListReservations(ctx context.Context, req *ListReservationsReq) (res *ListReservationsResp, err error)
+	WatchStock(ctx context.Context, req *WatchStockReq, stream StockService_WatchStockServer) (err error)
+	SyncStock(ctx context.Context, stream StockService_SyncStockServer) (err error)
 }
+
+type StockService_WatchStockServer streaming.ServerStreamingServer[WatchStockResp]
+
+type StockService_SyncStockServer = streaming.BidiStreamingServer[SyncStockReq, SyncStockResp]

@@ -32,7 +32,9 @@ const (
 func ClientOptions(caller string, registry *discovery.Registry) []client.Option {
 	return append(newBalancer().options(),
 		client.WithResolver(registry.Resolver()),
-		client.WithTransportProtocol(transport.TTHeaderFramed),
+		// Generated clients of services that stream set gRPC for everything; PurePayload takes that back.
+		client.WithTransportProtocol(transport.PurePayload),
+		client.WithTransportProtocol(transport.TTHeaderFramed|transport.GRPCStreaming),
 		client.WithMetaHandler(transmeta.ClientTTHeaderHandler),
 		client.WithMetaHandler(deadlines{}),
 		client.WithClientBasicInfo(&rpcinfo.EndpointBasicInfo{ServiceName: caller}),

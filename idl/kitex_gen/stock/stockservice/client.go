@@ -6,6 +6,9 @@ import (
 	"context"
 	client "github.com/cloudwego/kitex/client"
 	callopt "github.com/cloudwego/kitex/client/callopt"
+	streamcall "github.com/cloudwego/kitex/client/callopt/streamcall"
+	streaming "github.com/cloudwego/kitex/pkg/streaming"
+	transport "github.com/cloudwego/kitex/transport"
 	stock "github.com/kiteshop/kiteshop/idl/kitex_gen/stock"
 )
 
@@ -27,12 +30,20 @@ type Client interface {
 	ExtendReservation(ctx context.Context, Req *stock.ExtendReservationReq, callOptions ...callopt.Option) (r *stock.ReservationResp, err error)
 	GetReservation(ctx context.Context, Req *stock.GetReservationReq, callOptions ...callopt.Option) (r *stock.ReservationResp, err error)
 	ListReservations(ctx context.Context, Req *stock.ListReservationsReq, callOptions ...callopt.Option) (r *stock.ListReservationsResp, err error)
+	WatchStock(ctx context.Context, Req *stock.WatchStockReq, callOptions ...streamcall.Option) (stream StockService_WatchStockClient, err error)
+	SyncStock(ctx context.Context, callOptions ...streamcall.Option) (stream StockService_SyncStockClient, err error)
 }
+
+type StockService_WatchStockClient streaming.ServerStreamingClient[stock.WatchStockResp]
+
+type StockService_SyncStockClient streaming.BidiStreamingClient[stock.SyncStockReq, stock.SyncStockResp]
 
 // NewClient creates a client for the service defined in IDL.
 func NewClient(destService string, opts ...client.Option) (Client, error) {
 	var options []client.Option
 	options = append(options, client.WithDestService(destService))
+
+	options = append(options, client.WithTransportProtocol(transport.GRPC))
 
 	options = append(options, opts...)
 
@@ -136,4 +147,14 @@ func (p *kStockServiceClient) GetReservation(ctx context.Context, Req *stock.Get
 func (p *kStockServiceClient) ListReservations(ctx context.Context, Req *stock.ListReservationsReq, callOptions ...callopt.Option) (r *stock.ListReservationsResp, err error) {
 	ctx = client.NewCtxWithCallOptions(ctx, callOptions)
 	return p.kClient.ListReservations(ctx, Req)
+}
+
+func (p *kStockServiceClient) WatchStock(ctx context.Context, Req *stock.WatchStockReq, callOptions ...streamcall.Option) (stream StockService_WatchStockClient, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, streamcall.GetCallOptions(callOptions))
+	return p.kClient.WatchStock(ctx, Req)
+}
+
+func (p *kStockServiceClient) SyncStock(ctx context.Context, callOptions ...streamcall.Option) (stream StockService_SyncStockClient, err error) {
+	ctx = client.NewCtxWithCallOptions(ctx, streamcall.GetCallOptions(callOptions))
+	return p.kClient.SyncStock(ctx)
 }

@@ -127,12 +127,24 @@ var serviceMethods = map[string]kitex.MethodInfo{
 		false,
 		kitex.WithStreamingMode(kitex.StreamingUnary),
 	),
+	"WatchStock": kitex.NewMethodInfo(
+		watchStockHandler,
+		newWatchStockArgs,
+		newWatchStockResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingServer),
+	),
+	"SyncStock": kitex.NewMethodInfo(
+		syncStockHandler,
+		newSyncStockArgs,
+		newSyncStockResult,
+		false,
+		kitex.WithStreamingMode(kitex.StreamingBidirectional),
+	),
 }
 
 var (
-	stockServiceServiceInfo                = NewServiceInfo()
-	stockServiceServiceInfoForClient       = NewServiceInfoForClient()
-	stockServiceServiceInfoForStreamClient = NewServiceInfoForStreamClient()
+	stockServiceServiceInfo = NewServiceInfo()
 )
 
 // for server
@@ -140,52 +152,21 @@ func serviceInfo() *kitex.ServiceInfo {
 	return stockServiceServiceInfo
 }
 
-// for stream client
-func serviceInfoForStreamClient() *kitex.ServiceInfo {
-	return stockServiceServiceInfoForStreamClient
-}
-
-// for client
-func serviceInfoForClient() *kitex.ServiceInfo {
-	return stockServiceServiceInfoForClient
-}
-
-// NewServiceInfo creates a new ServiceInfo containing all methods
+// NewServiceInfo creates a new ServiceInfo
 func NewServiceInfo() *kitex.ServiceInfo {
-	return newServiceInfo(false, true, true)
+	return newServiceInfo()
 }
 
-// NewServiceInfo creates a new ServiceInfo containing non-streaming methods
-func NewServiceInfoForClient() *kitex.ServiceInfo {
-	return newServiceInfo(false, false, true)
-}
-func NewServiceInfoForStreamClient() *kitex.ServiceInfo {
-	return newServiceInfo(true, true, false)
-}
-
-func newServiceInfo(hasStreaming bool, keepStreamingMethods bool, keepNonStreamingMethods bool) *kitex.ServiceInfo {
+func newServiceInfo() *kitex.ServiceInfo {
 	serviceName := "StockService"
 	handlerType := (*stock.StockService)(nil)
-	methods := map[string]kitex.MethodInfo{}
-	for name, m := range serviceMethods {
-		if m.IsStreaming() && !keepStreamingMethods {
-			continue
-		}
-		if !m.IsStreaming() && !keepNonStreamingMethods {
-			continue
-		}
-		methods[name] = m
-	}
 	extra := map[string]interface{}{
 		"PackageName": "stock",
-	}
-	if hasStreaming {
-		extra["streaming"] = hasStreaming
 	}
 	svcInfo := &kitex.ServiceInfo{
 		ServiceName:     serviceName,
 		HandlerType:     handlerType,
-		Methods:         methods,
+		Methods:         serviceMethods,
 		PayloadCodec:    kitex.Protobuf,
 		KiteXGenVersion: "v0.16.3",
 		Extra:           extra,
@@ -194,30 +175,16 @@ func newServiceInfo(hasStreaming bool, keepStreamingMethods bool, keepNonStreami
 }
 
 func getItemStockHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
-	switch s := arg.(type) {
-	case *streaming.Args:
-		st := s.Stream
-		req := new(stock.GetItemStockReq)
-		if err := st.RecvMsg(req); err != nil {
-			return err
-		}
-		resp, err := handler.(stock.StockService).GetItemStock(ctx, req)
-		if err != nil {
-			return err
-		}
-		return st.SendMsg(resp)
-	case *GetItemStockArgs:
-		success, err := handler.(stock.StockService).GetItemStock(ctx, s.Req)
-		if err != nil {
-			return err
-		}
-		realResult := result.(*GetItemStockResult)
-		realResult.Success = success
-		return nil
-	default:
-		return errInvalidMessageType
+	s := arg.(*GetItemStockArgs)
+	success, err := handler.(stock.StockService).GetItemStock(ctx, s.Req)
+	if err != nil {
+		return err
 	}
+	realResult := result.(*GetItemStockResult)
+	realResult.Success = success
+	return nil
 }
+
 func newGetItemStockArgs() interface{} {
 	return &GetItemStockArgs{}
 }
@@ -305,30 +272,16 @@ func (p *GetItemStockResult) GetResult() interface{} {
 }
 
 func batchGetStockHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
-	switch s := arg.(type) {
-	case *streaming.Args:
-		st := s.Stream
-		req := new(stock.BatchGetStockReq)
-		if err := st.RecvMsg(req); err != nil {
-			return err
-		}
-		resp, err := handler.(stock.StockService).BatchGetStock(ctx, req)
-		if err != nil {
-			return err
-		}
-		return st.SendMsg(resp)
-	case *BatchGetStockArgs:
-		success, err := handler.(stock.StockService).BatchGetStock(ctx, s.Req)
-		if err != nil {
-			return err
-		}
-		realResult := result.(*BatchGetStockResult)
-		realResult.Success = success
-		return nil
-	default:
-		return errInvalidMessageType
+	s := arg.(*BatchGetStockArgs)
+	success, err := handler.(stock.StockService).BatchGetStock(ctx, s.Req)
+	if err != nil {
+		return err
 	}
+	realResult := result.(*BatchGetStockResult)
+	realResult.Success = success
+	return nil
 }
+
 func newBatchGetStockArgs() interface{} {
 	return &BatchGetStockArgs{}
 }
@@ -416,30 +369,16 @@ func (p *BatchGetStockResult) GetResult() interface{} {
 }
 
 func adjustStockHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
-	switch s := arg.(type) {
-	case *streaming.Args:
-		st := s.Stream
-		req := new(stock.AdjustStockReq)
-		if err := st.RecvMsg(req); err != nil {
-			return err
-		}
-		resp, err := handler.(stock.StockService).AdjustStock(ctx, req)
-		if err != nil {
-			return err
-		}
-		return st.SendMsg(resp)
-	case *AdjustStockArgs:
-		success, err := handler.(stock.StockService).AdjustStock(ctx, s.Req)
-		if err != nil {
-			return err
-		}
-		realResult := result.(*AdjustStockResult)
-		realResult.Success = success
-		return nil
-	default:
-		return errInvalidMessageType
+	s := arg.(*AdjustStockArgs)
+	success, err := handler.(stock.StockService).AdjustStock(ctx, s.Req)
+	if err != nil {
+		return err
 	}
+	realResult := result.(*AdjustStockResult)
+	realResult.Success = success
+	return nil
 }
+
 func newAdjustStockArgs() interface{} {
 	return &AdjustStockArgs{}
 }
@@ -527,30 +466,16 @@ func (p *AdjustStockResult) GetResult() interface{} {
 }
 
 func setStockHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
-	switch s := arg.(type) {
-	case *streaming.Args:
-		st := s.Stream
-		req := new(stock.SetStockReq)
-		if err := st.RecvMsg(req); err != nil {
-			return err
-		}
-		resp, err := handler.(stock.StockService).SetStock(ctx, req)
-		if err != nil {
-			return err
-		}
-		return st.SendMsg(resp)
-	case *SetStockArgs:
-		success, err := handler.(stock.StockService).SetStock(ctx, s.Req)
-		if err != nil {
-			return err
-		}
-		realResult := result.(*SetStockResult)
-		realResult.Success = success
-		return nil
-	default:
-		return errInvalidMessageType
+	s := arg.(*SetStockArgs)
+	success, err := handler.(stock.StockService).SetStock(ctx, s.Req)
+	if err != nil {
+		return err
 	}
+	realResult := result.(*SetStockResult)
+	realResult.Success = success
+	return nil
 }
+
 func newSetStockArgs() interface{} {
 	return &SetStockArgs{}
 }
@@ -638,30 +563,16 @@ func (p *SetStockResult) GetResult() interface{} {
 }
 
 func configureStockHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
-	switch s := arg.(type) {
-	case *streaming.Args:
-		st := s.Stream
-		req := new(stock.ConfigureStockReq)
-		if err := st.RecvMsg(req); err != nil {
-			return err
-		}
-		resp, err := handler.(stock.StockService).ConfigureStock(ctx, req)
-		if err != nil {
-			return err
-		}
-		return st.SendMsg(resp)
-	case *ConfigureStockArgs:
-		success, err := handler.(stock.StockService).ConfigureStock(ctx, s.Req)
-		if err != nil {
-			return err
-		}
-		realResult := result.(*ConfigureStockResult)
-		realResult.Success = success
-		return nil
-	default:
-		return errInvalidMessageType
+	s := arg.(*ConfigureStockArgs)
+	success, err := handler.(stock.StockService).ConfigureStock(ctx, s.Req)
+	if err != nil {
+		return err
 	}
+	realResult := result.(*ConfigureStockResult)
+	realResult.Success = success
+	return nil
 }
+
 func newConfigureStockArgs() interface{} {
 	return &ConfigureStockArgs{}
 }
@@ -749,30 +660,16 @@ func (p *ConfigureStockResult) GetResult() interface{} {
 }
 
 func listStockHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
-	switch s := arg.(type) {
-	case *streaming.Args:
-		st := s.Stream
-		req := new(stock.ListStockReq)
-		if err := st.RecvMsg(req); err != nil {
-			return err
-		}
-		resp, err := handler.(stock.StockService).ListStock(ctx, req)
-		if err != nil {
-			return err
-		}
-		return st.SendMsg(resp)
-	case *ListStockArgs:
-		success, err := handler.(stock.StockService).ListStock(ctx, s.Req)
-		if err != nil {
-			return err
-		}
-		realResult := result.(*ListStockResult)
-		realResult.Success = success
-		return nil
-	default:
-		return errInvalidMessageType
+	s := arg.(*ListStockArgs)
+	success, err := handler.(stock.StockService).ListStock(ctx, s.Req)
+	if err != nil {
+		return err
 	}
+	realResult := result.(*ListStockResult)
+	realResult.Success = success
+	return nil
 }
+
 func newListStockArgs() interface{} {
 	return &ListStockArgs{}
 }
@@ -860,30 +757,16 @@ func (p *ListStockResult) GetResult() interface{} {
 }
 
 func reconcileHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
-	switch s := arg.(type) {
-	case *streaming.Args:
-		st := s.Stream
-		req := new(stock.ReconcileReq)
-		if err := st.RecvMsg(req); err != nil {
-			return err
-		}
-		resp, err := handler.(stock.StockService).Reconcile(ctx, req)
-		if err != nil {
-			return err
-		}
-		return st.SendMsg(resp)
-	case *ReconcileArgs:
-		success, err := handler.(stock.StockService).Reconcile(ctx, s.Req)
-		if err != nil {
-			return err
-		}
-		realResult := result.(*ReconcileResult)
-		realResult.Success = success
-		return nil
-	default:
-		return errInvalidMessageType
+	s := arg.(*ReconcileArgs)
+	success, err := handler.(stock.StockService).Reconcile(ctx, s.Req)
+	if err != nil {
+		return err
 	}
+	realResult := result.(*ReconcileResult)
+	realResult.Success = success
+	return nil
 }
+
 func newReconcileArgs() interface{} {
 	return &ReconcileArgs{}
 }
@@ -971,30 +854,16 @@ func (p *ReconcileResult) GetResult() interface{} {
 }
 
 func listMovementsHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
-	switch s := arg.(type) {
-	case *streaming.Args:
-		st := s.Stream
-		req := new(stock.ListMovementsReq)
-		if err := st.RecvMsg(req); err != nil {
-			return err
-		}
-		resp, err := handler.(stock.StockService).ListMovements(ctx, req)
-		if err != nil {
-			return err
-		}
-		return st.SendMsg(resp)
-	case *ListMovementsArgs:
-		success, err := handler.(stock.StockService).ListMovements(ctx, s.Req)
-		if err != nil {
-			return err
-		}
-		realResult := result.(*ListMovementsResult)
-		realResult.Success = success
-		return nil
-	default:
-		return errInvalidMessageType
+	s := arg.(*ListMovementsArgs)
+	success, err := handler.(stock.StockService).ListMovements(ctx, s.Req)
+	if err != nil {
+		return err
 	}
+	realResult := result.(*ListMovementsResult)
+	realResult.Success = success
+	return nil
 }
+
 func newListMovementsArgs() interface{} {
 	return &ListMovementsArgs{}
 }
@@ -1082,30 +951,16 @@ func (p *ListMovementsResult) GetResult() interface{} {
 }
 
 func importStockHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
-	switch s := arg.(type) {
-	case *streaming.Args:
-		st := s.Stream
-		req := new(stock.ImportStockReq)
-		if err := st.RecvMsg(req); err != nil {
-			return err
-		}
-		resp, err := handler.(stock.StockService).ImportStock(ctx, req)
-		if err != nil {
-			return err
-		}
-		return st.SendMsg(resp)
-	case *ImportStockArgs:
-		success, err := handler.(stock.StockService).ImportStock(ctx, s.Req)
-		if err != nil {
-			return err
-		}
-		realResult := result.(*ImportStockResult)
-		realResult.Success = success
-		return nil
-	default:
-		return errInvalidMessageType
+	s := arg.(*ImportStockArgs)
+	success, err := handler.(stock.StockService).ImportStock(ctx, s.Req)
+	if err != nil {
+		return err
 	}
+	realResult := result.(*ImportStockResult)
+	realResult.Success = success
+	return nil
 }
+
 func newImportStockArgs() interface{} {
 	return &ImportStockArgs{}
 }
@@ -1193,30 +1048,16 @@ func (p *ImportStockResult) GetResult() interface{} {
 }
 
 func reserveHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
-	switch s := arg.(type) {
-	case *streaming.Args:
-		st := s.Stream
-		req := new(stock.ReserveReq)
-		if err := st.RecvMsg(req); err != nil {
-			return err
-		}
-		resp, err := handler.(stock.StockService).Reserve(ctx, req)
-		if err != nil {
-			return err
-		}
-		return st.SendMsg(resp)
-	case *ReserveArgs:
-		success, err := handler.(stock.StockService).Reserve(ctx, s.Req)
-		if err != nil {
-			return err
-		}
-		realResult := result.(*ReserveResult)
-		realResult.Success = success
-		return nil
-	default:
-		return errInvalidMessageType
+	s := arg.(*ReserveArgs)
+	success, err := handler.(stock.StockService).Reserve(ctx, s.Req)
+	if err != nil {
+		return err
 	}
+	realResult := result.(*ReserveResult)
+	realResult.Success = success
+	return nil
 }
+
 func newReserveArgs() interface{} {
 	return &ReserveArgs{}
 }
@@ -1304,30 +1145,16 @@ func (p *ReserveResult) GetResult() interface{} {
 }
 
 func commitReservationHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
-	switch s := arg.(type) {
-	case *streaming.Args:
-		st := s.Stream
-		req := new(stock.ChangeReservationReq)
-		if err := st.RecvMsg(req); err != nil {
-			return err
-		}
-		resp, err := handler.(stock.StockService).CommitReservation(ctx, req)
-		if err != nil {
-			return err
-		}
-		return st.SendMsg(resp)
-	case *CommitReservationArgs:
-		success, err := handler.(stock.StockService).CommitReservation(ctx, s.Req)
-		if err != nil {
-			return err
-		}
-		realResult := result.(*CommitReservationResult)
-		realResult.Success = success
-		return nil
-	default:
-		return errInvalidMessageType
+	s := arg.(*CommitReservationArgs)
+	success, err := handler.(stock.StockService).CommitReservation(ctx, s.Req)
+	if err != nil {
+		return err
 	}
+	realResult := result.(*CommitReservationResult)
+	realResult.Success = success
+	return nil
 }
+
 func newCommitReservationArgs() interface{} {
 	return &CommitReservationArgs{}
 }
@@ -1415,30 +1242,16 @@ func (p *CommitReservationResult) GetResult() interface{} {
 }
 
 func fulfilReservationHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
-	switch s := arg.(type) {
-	case *streaming.Args:
-		st := s.Stream
-		req := new(stock.ChangeReservationReq)
-		if err := st.RecvMsg(req); err != nil {
-			return err
-		}
-		resp, err := handler.(stock.StockService).FulfilReservation(ctx, req)
-		if err != nil {
-			return err
-		}
-		return st.SendMsg(resp)
-	case *FulfilReservationArgs:
-		success, err := handler.(stock.StockService).FulfilReservation(ctx, s.Req)
-		if err != nil {
-			return err
-		}
-		realResult := result.(*FulfilReservationResult)
-		realResult.Success = success
-		return nil
-	default:
-		return errInvalidMessageType
+	s := arg.(*FulfilReservationArgs)
+	success, err := handler.(stock.StockService).FulfilReservation(ctx, s.Req)
+	if err != nil {
+		return err
 	}
+	realResult := result.(*FulfilReservationResult)
+	realResult.Success = success
+	return nil
 }
+
 func newFulfilReservationArgs() interface{} {
 	return &FulfilReservationArgs{}
 }
@@ -1526,30 +1339,16 @@ func (p *FulfilReservationResult) GetResult() interface{} {
 }
 
 func releaseReservationHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
-	switch s := arg.(type) {
-	case *streaming.Args:
-		st := s.Stream
-		req := new(stock.ChangeReservationReq)
-		if err := st.RecvMsg(req); err != nil {
-			return err
-		}
-		resp, err := handler.(stock.StockService).ReleaseReservation(ctx, req)
-		if err != nil {
-			return err
-		}
-		return st.SendMsg(resp)
-	case *ReleaseReservationArgs:
-		success, err := handler.(stock.StockService).ReleaseReservation(ctx, s.Req)
-		if err != nil {
-			return err
-		}
-		realResult := result.(*ReleaseReservationResult)
-		realResult.Success = success
-		return nil
-	default:
-		return errInvalidMessageType
+	s := arg.(*ReleaseReservationArgs)
+	success, err := handler.(stock.StockService).ReleaseReservation(ctx, s.Req)
+	if err != nil {
+		return err
 	}
+	realResult := result.(*ReleaseReservationResult)
+	realResult.Success = success
+	return nil
 }
+
 func newReleaseReservationArgs() interface{} {
 	return &ReleaseReservationArgs{}
 }
@@ -1637,30 +1436,16 @@ func (p *ReleaseReservationResult) GetResult() interface{} {
 }
 
 func extendReservationHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
-	switch s := arg.(type) {
-	case *streaming.Args:
-		st := s.Stream
-		req := new(stock.ExtendReservationReq)
-		if err := st.RecvMsg(req); err != nil {
-			return err
-		}
-		resp, err := handler.(stock.StockService).ExtendReservation(ctx, req)
-		if err != nil {
-			return err
-		}
-		return st.SendMsg(resp)
-	case *ExtendReservationArgs:
-		success, err := handler.(stock.StockService).ExtendReservation(ctx, s.Req)
-		if err != nil {
-			return err
-		}
-		realResult := result.(*ExtendReservationResult)
-		realResult.Success = success
-		return nil
-	default:
-		return errInvalidMessageType
+	s := arg.(*ExtendReservationArgs)
+	success, err := handler.(stock.StockService).ExtendReservation(ctx, s.Req)
+	if err != nil {
+		return err
 	}
+	realResult := result.(*ExtendReservationResult)
+	realResult.Success = success
+	return nil
 }
+
 func newExtendReservationArgs() interface{} {
 	return &ExtendReservationArgs{}
 }
@@ -1748,30 +1533,16 @@ func (p *ExtendReservationResult) GetResult() interface{} {
 }
 
 func getReservationHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
-	switch s := arg.(type) {
-	case *streaming.Args:
-		st := s.Stream
-		req := new(stock.GetReservationReq)
-		if err := st.RecvMsg(req); err != nil {
-			return err
-		}
-		resp, err := handler.(stock.StockService).GetReservation(ctx, req)
-		if err != nil {
-			return err
-		}
-		return st.SendMsg(resp)
-	case *GetReservationArgs:
-		success, err := handler.(stock.StockService).GetReservation(ctx, s.Req)
-		if err != nil {
-			return err
-		}
-		realResult := result.(*GetReservationResult)
-		realResult.Success = success
-		return nil
-	default:
-		return errInvalidMessageType
+	s := arg.(*GetReservationArgs)
+	success, err := handler.(stock.StockService).GetReservation(ctx, s.Req)
+	if err != nil {
+		return err
 	}
+	realResult := result.(*GetReservationResult)
+	realResult.Success = success
+	return nil
 }
+
 func newGetReservationArgs() interface{} {
 	return &GetReservationArgs{}
 }
@@ -1859,30 +1630,16 @@ func (p *GetReservationResult) GetResult() interface{} {
 }
 
 func listReservationsHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
-	switch s := arg.(type) {
-	case *streaming.Args:
-		st := s.Stream
-		req := new(stock.ListReservationsReq)
-		if err := st.RecvMsg(req); err != nil {
-			return err
-		}
-		resp, err := handler.(stock.StockService).ListReservations(ctx, req)
-		if err != nil {
-			return err
-		}
-		return st.SendMsg(resp)
-	case *ListReservationsArgs:
-		success, err := handler.(stock.StockService).ListReservations(ctx, s.Req)
-		if err != nil {
-			return err
-		}
-		realResult := result.(*ListReservationsResult)
-		realResult.Success = success
-		return nil
-	default:
-		return errInvalidMessageType
+	s := arg.(*ListReservationsArgs)
+	success, err := handler.(stock.StockService).ListReservations(ctx, s.Req)
+	if err != nil {
+		return err
 	}
+	realResult := result.(*ListReservationsResult)
+	realResult.Success = success
+	return nil
 }
+
 func newListReservationsArgs() interface{} {
 	return &ListReservationsArgs{}
 }
@@ -1969,13 +1726,209 @@ func (p *ListReservationsResult) GetResult() interface{} {
 	return p.Success
 }
 
+func watchStockHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	st, err := streaming.GetServerStreamFromArg(arg)
+	if err != nil {
+		return err
+	}
+	stream := streaming.NewServerStreamingServer[stock.WatchStockResp](st)
+	req := new(stock.WatchStockReq)
+	if err := stream.RecvMsg(ctx, req); err != nil {
+		return err
+	}
+	return handler.(stock.StockService).WatchStock(ctx, req, stream)
+}
+
+func newWatchStockArgs() interface{} {
+	return &WatchStockArgs{}
+}
+
+func newWatchStockResult() interface{} {
+	return &WatchStockResult{}
+}
+
+type WatchStockArgs struct {
+	Req *stock.WatchStockReq
+}
+
+func (p *WatchStockArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *WatchStockArgs) Unmarshal(in []byte) error {
+	msg := new(stock.WatchStockReq)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var WatchStockArgs_Req_DEFAULT *stock.WatchStockReq
+
+func (p *WatchStockArgs) GetReq() *stock.WatchStockReq {
+	if !p.IsSetReq() {
+		return WatchStockArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *WatchStockArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *WatchStockArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type WatchStockResult struct {
+	Success *stock.WatchStockResp
+}
+
+var WatchStockResult_Success_DEFAULT *stock.WatchStockResp
+
+func (p *WatchStockResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *WatchStockResult) Unmarshal(in []byte) error {
+	msg := new(stock.WatchStockResp)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *WatchStockResult) GetSuccess() *stock.WatchStockResp {
+	if !p.IsSetSuccess() {
+		return WatchStockResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *WatchStockResult) SetSuccess(x interface{}) {
+	p.Success = x.(*stock.WatchStockResp)
+}
+
+func (p *WatchStockResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *WatchStockResult) GetResult() interface{} {
+	return p.Success
+}
+
+func syncStockHandler(ctx context.Context, handler interface{}, arg, result interface{}) error {
+	st, err := streaming.GetServerStreamFromArg(arg)
+	if err != nil {
+		return err
+	}
+	stream := streaming.NewBidiStreamingServer[stock.SyncStockReq, stock.SyncStockResp](st)
+	return handler.(stock.StockService).SyncStock(ctx, stream)
+}
+
+func newSyncStockArgs() interface{} {
+	return &SyncStockArgs{}
+}
+
+func newSyncStockResult() interface{} {
+	return &SyncStockResult{}
+}
+
+type SyncStockArgs struct {
+	Req *stock.SyncStockReq
+}
+
+func (p *SyncStockArgs) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetReq() {
+		return out, nil
+	}
+	return proto.Marshal(p.Req)
+}
+
+func (p *SyncStockArgs) Unmarshal(in []byte) error {
+	msg := new(stock.SyncStockReq)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Req = msg
+	return nil
+}
+
+var SyncStockArgs_Req_DEFAULT *stock.SyncStockReq
+
+func (p *SyncStockArgs) GetReq() *stock.SyncStockReq {
+	if !p.IsSetReq() {
+		return SyncStockArgs_Req_DEFAULT
+	}
+	return p.Req
+}
+
+func (p *SyncStockArgs) IsSetReq() bool {
+	return p.Req != nil
+}
+
+func (p *SyncStockArgs) GetFirstArgument() interface{} {
+	return p.Req
+}
+
+type SyncStockResult struct {
+	Success *stock.SyncStockResp
+}
+
+var SyncStockResult_Success_DEFAULT *stock.SyncStockResp
+
+func (p *SyncStockResult) Marshal(out []byte) ([]byte, error) {
+	if !p.IsSetSuccess() {
+		return out, nil
+	}
+	return proto.Marshal(p.Success)
+}
+
+func (p *SyncStockResult) Unmarshal(in []byte) error {
+	msg := new(stock.SyncStockResp)
+	if err := proto.Unmarshal(in, msg); err != nil {
+		return err
+	}
+	p.Success = msg
+	return nil
+}
+
+func (p *SyncStockResult) GetSuccess() *stock.SyncStockResp {
+	if !p.IsSetSuccess() {
+		return SyncStockResult_Success_DEFAULT
+	}
+	return p.Success
+}
+
+func (p *SyncStockResult) SetSuccess(x interface{}) {
+	p.Success = x.(*stock.SyncStockResp)
+}
+
+func (p *SyncStockResult) IsSetSuccess() bool {
+	return p.Success != nil
+}
+
+func (p *SyncStockResult) GetResult() interface{} {
+	return p.Success
+}
+
 type kClient struct {
-	c client.Client
+	c  client.Client
+	sc client.Streaming
 }
 
 func newServiceClient(c client.Client) *kClient {
 	return &kClient{
-		c: c,
+		c:  c,
+		sc: c.(client.Streaming),
 	}
 }
 
@@ -2137,4 +2090,28 @@ func (p *kClient) ListReservations(ctx context.Context, Req *stock.ListReservati
 		return
 	}
 	return _result.GetSuccess(), nil
+}
+
+func (p *kClient) WatchStock(ctx context.Context, req *stock.WatchStockReq) (StockService_WatchStockClient, error) {
+	st, err := p.sc.StreamX(ctx, "WatchStock")
+	if err != nil {
+		return nil, err
+	}
+	stream := streaming.NewServerStreamingClient[stock.WatchStockResp](st)
+	if err := stream.SendMsg(ctx, req); err != nil {
+		return nil, err
+	}
+	if err := stream.CloseSend(ctx); err != nil {
+		return nil, err
+	}
+	return stream, nil
+}
+
+func (p *kClient) SyncStock(ctx context.Context) (StockService_SyncStockClient, error) {
+	st, err := p.sc.StreamX(ctx, "SyncStock")
+	if err != nil {
+		return nil, err
+	}
+	stream := streaming.NewBidiStreamingClient[stock.SyncStockReq, stock.SyncStockResp](st)
+	return stream, nil
 }
