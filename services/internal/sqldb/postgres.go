@@ -21,6 +21,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+	modernc "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 const (
@@ -236,7 +238,7 @@ func (p *postgres) close() error {
 }
 
 // Explain adds ErrUnavailable to an error that says that the server cannot be
-// reached or takes no statement now. What this package returns is explained;
+// reached or takes no statement now, or that the disk is full. What this package returns is explained;
 // what comes from sql.Rows or from the pool of Postgres is not.
 func Explain(err error) error {
 	if err == nil || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrOutcomeUnknown) || !unavailable(err) {
@@ -253,6 +255,9 @@ func (e oneLine) Error() string { return strings.Join(strings.Fields(e.error.Err
 func (e oneLine) Unwrap() error { return e.error }
 
 func unavailable(err error) bool {
+	if failed, ok := errors.AsType[*modernc.Error](err); ok {
+		return failed.Code()&0xff == sqlite3.SQLITE_FULL // the disk; the transaction is undone
+	}
 	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
 		return true
 	}

@@ -159,8 +159,8 @@ type shift struct {
 	all            sync.WaitGroup
 }
 
-// begin starts a shift. Other errors than those that allowed tells fail the test.
-func begin(t *testing.T, store *Store, allowed func(error) bool) *shift {
+// begin starts a shift. Errors that are no outage fail the test.
+func begin(t *testing.T, store *Store) *shift {
 	const size = 8
 	s := &shift{counts: make([]int, size), failed: make([][]int, size), over: make(chan struct{})}
 	for i := range size {
@@ -185,7 +185,7 @@ func begin(t *testing.T, store *Store, allowed func(error) bool) *shift {
 					s.answers.Add(1)
 					continue
 				}
-				if !allowed(err) {
+				if !isOutage(err) {
 					t.Errorf("command %d of caller %d: %v", n, i, err)
 				}
 				s.failed[i] = append(s.failed[i], n)
@@ -237,7 +237,7 @@ func TestNothingIsLostOrDoubledWhen(t *testing.T) {
 			s := proxied(t, db)
 			store := s.open(t, Options{})
 			receiveAmple(t, store)
-			callers := begin(t, store, isOutage)
+			callers := begin(t, store)
 			for range times {
 				callers.progress(t)
 				outage.strike(t, s, noticed(t, &callers.fails, callers.over))
@@ -361,9 +361,7 @@ func TestNothingIsLostOrDoubledWhenTheDiskIsFull(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
 		dir := small(t, 16)
-		fullDisk(t, database{cfg: sqldb.Config{Data: filepath.Join(dir, "data")}}, dir, func(err error) bool {
-			return isOutage(err) || strings.Contains(err.Error(), "database or disk is full")
-		})
+		fullDisk(t, database{cfg: sqldb.Config{Data: filepath.Join(dir, "data")}}, dir)
 	})
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
@@ -390,14 +388,14 @@ func TestNothingIsLostOrDoubledWhenTheDiskIsFull(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		fullDisk(t, db, dir, isOutage)
+		fullDisk(t, db, dir)
 	})
 }
 
-func fullDisk(t *testing.T, db database, dir string, allowed func(error) bool) {
+func fullDisk(t *testing.T, db database, dir string) {
 	store := db.open(t, Options{})
 	receiveAmple(t, store)
-	callers := begin(t, store, allowed)
+	callers := begin(t, store)
 	for range 2 {
 		callers.progress(t)
 		noticed := noticed(t, &callers.fails, callers.over)
