@@ -73,6 +73,7 @@ func TestTrendsShowWhatIsLookedAtAndBought(t *testing.T) {
 	s.send("POST", reservations, fmt.Sprintf(`{"lines":[{"item_id":%d,"quantity":2},{"item_id":%d,"quantity":1}]}`, mug, pin)).want(t, http.StatusCreated, &both)
 	s.reserve(pin, 5) // only a commit is a sale
 	s.step(both.ID, "commit")
+	s.step(both.ID, "commit") // sells nothing more
 	s.step(both.ID, "fulfil")
 
 	s.wantTrends("", "Mug 1 2", "Gone 9 0", "Pin 0 1", "Hat 4 0") // 1 + 2*5, 9, 5, 4

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/metric"
+	"github.com/cloudwego/kitex/client/callopt"
 
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/activity"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/activity/activityservice"
 	"github.com/kiteshop/kiteshop/services/gateway/internal/domain"
 	"github.com/kiteshop/kiteshop/services/gateway/internal/upstream"
@@ -22,41 +22,15 @@ func newActivity(cfg Config, registry *discovery.Registry, tel *telemetry.Teleme
 	if err != nil {
 		return nil, fmt.Errorf("activity client: %w", err)
 	}
-	records, err := tel.Meter.Int64Counter("gateway_activity_records",
-		metric.WithDescription("Views and sales that were sent to activity, or dropped: the queue was full, or activity unreachable."))
+	if !cfg.Record {
+		return &upstream.Activity{Client: client}, nil
+	}
+	views, err := transport.NewRecorder(tel, "gateway_activity_records", func(ctx context.Context, records []*activity.Record, options ...callopt.Option) error {
+		return client.RecordView(ctx, &activity.RecordReq{Records: records}, options...)
+	})
 	if err != nil {
 		return nil, err
 	}
-	labels := map[string]metric.MeasurementOption{}
-	for _, outcome := range []string{upstream.Sent, upstream.Full, upstream.Unreachable} {
-		labels[outcome] = metric.WithAttributes(attribute.String("outcome", outcome))
-	}
-	activity := upstream.NewActivity(client, func(count int, outcome string) {
-		records.Add(context.Background(), int64(count), labels[outcome])
-	})
-	if !cfg.Record {
-		return silent{activity}, nil
-	}
-	running, stop := context.WithCancel(context.Background()) // lives as long as the service, not as a request
-	life.Add(lifecycle.Part{
-		Name: "activity sender",
-		Serve: func() error {
-			activity.Run(running.Done())
-			return nil
-		},
-		Stop: func(context.Context) error {
-			stop()
-			return nil
-		},
-	})
-	return activity, nil
+	life.Add(views.Part())
+	return &upstream.Activity{Client: client, Views: views}, nil
 }
-
-// silent records nothing.
-type silent struct{ domain.Activity }
-
-// Viewed implements domain.Activity.
-func (silent) Viewed(int64) {}
-
-// Sold implements domain.Activity.
-func (silent) Sold(int64, int64) {}

@@ -17,7 +17,7 @@ type Config struct {
 	HTTP string
 	// Currency is the ISO 4217 code of the prices in product files, which name none.
 	Currency string
-	// Record tells activity which items are looked at and sold.
+	// Record tells activity which items are looked at.
 	Record bool
 	// NewID makes request ids and idempotency keys: unique and hard to guess.
 	NewID func() string
@@ -44,7 +44,7 @@ func DefaultConfig() Config {
 func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.HTTP, "http", c.HTTP, "`address` for HTTP requests")
 	fs.StringVar(&c.Currency, "currency", c.Currency, "ISO 4217 `code` of the prices in product files")
-	fs.BoolVar(&c.Record, "record", c.Record, "tell activity which items are looked at and sold")
+	fs.BoolVar(&c.Record, "record", c.Record, "tell activity which items are looked at")
 	c.Discovery.Flags(fs)
 	c.Lifecycle.Flags(fs)
 	c.Telemetry.Flags(fs)

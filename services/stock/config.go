@@ -30,6 +30,8 @@ type Config struct {
 	// Retention is how long reservations that ended and keys of commands are
 	// remembered. At least 24 h.
 	Retention time.Duration
+	// Record tells activity what is sold.
+	Record bool
 	// Now is the clock. Nil: that of PostgreSQL, which all replicas share, or
 	// of the machine with SQLite.
 	Now func() time.Time
@@ -48,9 +50,10 @@ func DefaultConfig() Config {
 		ExpireEvery:    time.Second,
 		ReconcileEvery: 15 * time.Minute,
 		Retention:      7 * 24 * time.Hour,
+		Record:         true,
 		NewID:          func() string { return uuid.Must(uuid.NewV7()).String() },
 		Store:          sqldb.Config{Wait: time.Minute},
-		Discovery:      discovery.Config{URL: "static://stock=127.0.0.1:8890", Version: lifecycle.Version()},
+		Discovery:      discovery.Config{URL: "static://stock=127.0.0.1:8890,activity=127.0.0.1:8894", Version: lifecycle.Version()},
 		Lifecycle:      lifecycle.Config{Admin: "127.0.0.1:9892", Debug: "127.0.0.1:9893", StopTimeout: 15 * time.Second},
 		Telemetry:      telemetry.Config{Level: slog.LevelInfo, Format: "json", Output: os.Stderr},
 	}
@@ -64,6 +67,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.DurationVar(&c.ExpireEvery, "expire-every", c.ExpireEvery, "`time` between two looks for reservations whose time is over")
 	fs.DurationVar(&c.ReconcileEvery, "reconcile-every", c.ReconcileEvery, "`time` between two comparisons of the balances with the ledger and the reservations")
 	fs.DurationVar(&c.Retention, "retention", c.Retention, "how long reservations that ended and idempotency keys are remembered, at least 24h")
+	fs.BoolVar(&c.Record, "record", c.Record, "tell activity what is sold")
 	c.Discovery.Flags(fs)
 	c.Lifecycle.Flags(fs)
 	c.Telemetry.Flags(fs)

@@ -64,7 +64,11 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	}
 	life.Add(lifecycle.Part{Name: "store", Ready: stocks.Ping, Stop: func(context.Context) error { return stocks.Close() }})
 
-	inventory := &domain.Inventory{Store: stocks, NewID: cfg.NewID}
+	sales, err := newSales(cfg, registry, tel, life)
+	if err != nil {
+		return nil, err
+	}
+	inventory := &domain.Inventory{Store: stocks, NewID: cfg.NewID, Sales: sales}
 	if cfg.Demo {
 		if err := seed(ctx, stocks, inventory); err != nil {
 			return nil, fmt.Errorf("demo stock: %w", err)

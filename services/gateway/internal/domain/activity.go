@@ -21,9 +21,8 @@ type Trends struct {
 
 // Activity knows what is looked at and bought now. Errors are faults.
 type Activity interface {
-	// Viewed and Sold record without waiting. What cannot be recorded is dropped.
+	// Viewed records without waiting. What cannot be recorded is dropped.
 	Viewed(itemID int64)
-	Sold(itemID, quantity int64)
 	// Trending lists by viewed, bought or both, without the items themselves.
 	// "" is both, and a limit of 0 is activity's default.
 	Trending(ctx context.Context, kind string, limit int) ([]Trend, error)
@@ -36,18 +35,6 @@ func (s *Shop) View(ctx context.Context, itemID int64) (Item, error) {
 		s.Activity.Viewed(itemID)
 	}
 	return item, err
-}
-
-// Step moves a reservation on, and records what a commit sells. A commit that
-// is repeated is recorded again: stock does not say that it was.
-func (s *Shop) Step(ctx context.Context, step Step) (Reservation, error) {
-	reservation, err := s.Stocks.Step(ctx, step)
-	if err == nil && step.Name == "commit" {
-		for _, line := range reservation.Lines {
-			s.Activity.Sold(line.ItemID, line.Quantity)
-		}
-	}
-	return reservation, err
 }
 
 // Trending lists what is in demand now, without items that are no more.

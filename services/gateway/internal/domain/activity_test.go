@@ -28,23 +28,10 @@ func (c catalogue) Batch(ctx context.Context, ids []int64) ([]Item, error) {
 	return found, nil
 }
 
-// inventory takes every step but that of the reservation "gone".
-type inventory struct{ Stocks }
-
-func (inventory) Step(_ context.Context, step Step) (Reservation, error) {
-	if step.ID == "gone" {
-		return Reservation{}, errors.New("it is gone")
-	}
-	return Reservation{Lines: []Line{{ItemID: 7, Quantity: 2}, {ItemID: 9, Quantity: 1}}}, nil
-}
-
 // journal writes down what it is told, and has trends of 9, 8 and 7.
 type journal struct{ told []string }
 
 func (j *journal) Viewed(id int64) { j.told = append(j.told, fmt.Sprintf("viewed %d", id)) }
-func (j *journal) Sold(id, quantity int64) {
-	j.told = append(j.told, fmt.Sprintf("sold %d of %d", quantity, id))
-}
 func (j *journal) Trending(_ context.Context, kind string, _ int) ([]Trend, error) {
 	switch kind {
 	case "bought":
@@ -59,18 +46,13 @@ func (j *journal) Trending(_ context.Context, kind string, _ int) ([]Trend, erro
 func TestOnlyWhatHappenedIsRecorded(t *testing.T) {
 	t.Parallel()
 	j := &journal{}
-	shop := &Shop{Items: catalogue{}, Stocks: inventory{}, Activity: j}
+	shop := &Shop{Items: catalogue{}, Activity: j}
 	for _, id := range []int64{7, 8, 9} {
 		if item, err := shop.View(t.Context(), id); (err == nil) != (id != 8) || item.ID != id && id != 8 {
 			t.Errorf("item %d: %+v, %v", id, item, err)
 		}
 	}
-	for _, step := range []Step{{ID: "a", Name: "commit"}, {ID: "gone", Name: "commit"}, {ID: "a", Name: "fulfil"}, {ID: "a", Name: "release"}} {
-		if _, err := shop.Step(t.Context(), step); (err == nil) != (step.ID == "a") {
-			t.Errorf("%+v: %v", step, err)
-		}
-	}
-	if want := []string{"viewed 7", "viewed 9", "sold 2 of 7", "sold 1 of 9"}; !slices.Equal(j.told, want) {
+	if want := []string{"viewed 7", "viewed 9"}; !slices.Equal(j.told, want) {
 		t.Errorf("recorded %q, want %q", j.told, want)
 	}
 }

@@ -81,7 +81,7 @@ func (h *Handler) step(name string) handler {
 		if err != nil {
 			return err
 		}
-		reservation, err := h.shop.Step(ctx, step)
+		reservation, err := h.shop.Stocks.Step(ctx, step)
 		if err != nil {
 			return err
 		}

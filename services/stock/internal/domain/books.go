@@ -49,6 +49,8 @@ type Answer struct {
 	Movement    *Movement     `json:",omitempty"`
 	Stock       *Stock        `json:",omitempty"`
 	Import      *ImportResult `json:",omitempty"`
+	// Stepped tells that a reservation took a step by this command, and not by an earlier one.
+	Stepped bool `json:"-"`
 }
 
 // Outcome is what became of a command: its answer, or why it was refused.
@@ -143,6 +145,7 @@ func (b *Books) Do(c Command) (Answer, error) {
 		if before.Fingerprint != fingerprint {
 			return Answer{}, fault.New(fault.KeyReused, "the idempotency key %q came before with other parameters", key.Key)
 		}
+		before.Answer.Stepped = false
 		return before.Answer, nil
 	}
 	answer, err := c.do(b)

@@ -53,7 +53,12 @@ type Inventory struct {
 	Store Store
 	// NewID makes ids of reservations and keys: UUIDv7, so that the newest sort last.
 	NewID func() string
+	// Sales is told what is sold, once; nil: nobody is.
+	Sales Sales
 }
+
+// Sales hears what is sold. It must not wait, and may lose what it hears.
+type Sales interface{ Sold(itemID, quantity int64) }
 
 // Get returns the stock of items, in the order of ids.
 func (i *Inventory) Get(ctx context.Context, ids []int64) ([]Stock, error) {
@@ -158,7 +163,13 @@ func (i *Inventory) Change(ctx context.Context, c Change) (Reservation, error) {
 		return Reservation{}, noReservation(c.ID)
 	}
 	c.Key = i.key(c.Key)
-	return reservation(i.do(ctx, c))
+	answer, err := i.do(ctx, c)
+	if i.Sales != nil && c.Step == Commit && answer.Stepped {
+		for _, line := range answer.Reservation.Lines {
+			i.Sales.Sold(line.ItemID, line.Quantity)
+		}
+	}
+	return reservation(answer, err)
 }
 
 // Reservation returns one, or NotFound.

@@ -160,7 +160,7 @@ func (c Change) do(b *Books) (Answer, error) {
 		}
 	}
 	answer := *r
-	return Answer{Reservation: &answer}, nil
+	return Answer{Reservation: &answer, Stepped: changes}, nil
 }
 
 // step moves the units of a reservation, and writes those that leave the house to the ledger.

@@ -1,0 +1,37 @@
+package stock
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cloudwego/kitex/client/callopt"
+
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/activity"
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/activity/activityservice"
+	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
+	"github.com/kiteshop/kiteshop/services/internal/transport"
+	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
+	"github.com/kiteshop/kiteshop/services/stock/internal/upstream"
+)
+
+// newSales adds the part that tells activity what is sold.
+func newSales(cfg Config, registry *discovery.Registry, tel *telemetry.Telemetry, life *lifecycle.Service) (domain.Sales, error) {
+	if !cfg.Record {
+		return nil, nil //nolint:nilnil // nobody is told
+	}
+	registry.Watch("activity")
+	client, err := activityservice.NewClient("activity", transport.ClientOptions("stock", registry)...)
+	if err != nil {
+		return nil, fmt.Errorf("activity client: %w", err)
+	}
+	sales, err := transport.NewRecorder(tel, "stock_activity_records", func(ctx context.Context, records []*activity.Record, options ...callopt.Option) error {
+		return client.RecordSale(ctx, &activity.RecordReq{Records: records}, options...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	life.Add(sales.Part())
+	return &upstream.Activity{Sales: sales}, nil
+}
