@@ -36,6 +36,7 @@ func ClientOptions(caller string, registry *discovery.Registry) []client.Option 
 		client.WithTransportProtocol(transport.PurePayload),
 		client.WithTransportProtocol(transport.TTHeaderFramed|transport.GRPCStreaming),
 		client.WithMetaHandler(transmeta.ClientTTHeaderHandler),
+		client.WithMetaHandler(transmeta.ClientHTTP2Handler),
 		client.WithMetaHandler(deadlines{}),
 		client.WithClientBasicInfo(&rpcinfo.EndpointBasicInfo{ServiceName: caller}),
 		client.WithCodec(codec.NewDefaultCodecWithSizeLimit(MaxMessageBytes)),

@@ -52,6 +52,7 @@ type grpcHandler struct {
 	opt                       *remote.ServerOption
 	tel                       *telemetry.Telemetry
 	invoke                    endpoint.Endpoint
+	streams                   *streams
 	server                    *grpc.Server
 	conns                     *handedOver
 	stopping                  context.Context
@@ -61,12 +62,13 @@ type grpcHandler struct {
 // grpcFactory makes the handler of a server; register adds services that are about the server itself.
 type grpcFactory struct {
 	tel      *telemetry.Telemetry
+	streams  *streams
 	register func(to *grpc.Server) error
 }
 
 // NewTransHandler implements remote.ServerTransHandlerFactory.
 func (f grpcFactory) NewTransHandler(opt *remote.ServerOption) (remote.ServerTransHandler, error) {
-	h := &grpcHandler{opt: opt, tel: f.tel, conns: &handedOver{conns: make(chan net.Conn), closed: make(chan struct{})}}
+	h := &grpcHandler{opt: opt, tel: f.tel, streams: f.streams, conns: &handedOver{conns: make(chan net.Conn), closed: make(chan struct{})}}
 	h.stopping, h.stop = context.WithCancel(context.Background())
 	h.server = grpc.NewServer(
 		grpc.ForceServerCodec(rawCodec{}),
@@ -169,6 +171,14 @@ func (h *grpcHandler) handle(_ any, stream grpc.ServerStream) (err error) {
 	if err != nil {
 		return err
 	}
+	if method.streams() {
+		return h.answerStream(ctx, call, method, stream)
+	}
+	return h.answer(ctx, call, method, stream)
+}
+
+// answer lets the handler of a method with one request and one answer answer.
+func (h *grpcHandler) answer(ctx context.Context, call rpcinfo.RPCInfo, method grpcMethod, stream grpc.ServerStream) error {
 	request, err := receive(stream)
 	if err != nil {
 		return err
@@ -176,7 +186,7 @@ func (h *grpcHandler) handle(_ any, stream grpc.ServerStream) (err error) {
 	args, ok := method.info.NewArgs().(protobuf.ProtobufMsgCodec)
 	result, ok2 := method.info.NewResult().(protobuf.ProtobufMsgCodec)
 	if !ok || !ok2 {
-		return unimplemented("method %s has no Protobuf", path)
+		return unimplemented("method %s has no Protobuf", method.name)
 	}
 	if err := args.Unmarshal(request); err != nil {
 		return status.Error(codes.InvalidArgument, "the message is malformed")
@@ -224,10 +234,12 @@ func (h *grpcHandler) find(path string) (m grpcMethod, err error) {
 	if m.info == nil {
 		return m, unimplemented("unknown method %s of service %s", m.name, full)
 	}
-	if mode := m.info.StreamingMode(); mode != serviceinfo.StreamingNone && mode != serviceinfo.StreamingUnary {
-		return m, unimplemented("method %s streams", path)
-	}
 	return m, nil
+}
+
+func (m grpcMethod) streams() bool {
+	mode := m.info.StreamingMode()
+	return mode != serviceinfo.StreamingNone && mode != serviceinfo.StreamingUnary
 }
 
 func unimplemented(format string, args ...any) error {
@@ -246,6 +258,7 @@ func (h *grpcHandler) begin(ctx context.Context, method grpcMethod) (context.Con
 		invocation.SetServiceName(method.service)
 		invocation.SetMethodName(method.name)
 		invocation.SetMethodInfo(method.info)
+		invocation.SetStreamingMode(method.info.StreamingMode())
 	}
 	if err := rpcinfo.AsMutableEndpointInfo(call.To()).SetMethod(method.name); err != nil {
 		return nil, nil, err

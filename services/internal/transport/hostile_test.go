@@ -155,17 +155,19 @@ func http2Bytes(frames func(*http2.Framer)) []byte {
 }
 
 // call writes the headers of a call of GetItem.
-func call(framer *http2.Framer, stream uint32) {
-	_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: headers(), EndHeaders: true})
+func call(framer *http2.Framer, stream uint32) { callPath(framer, stream, getItem) }
+
+func callPath(framer *http2.Framer, stream uint32, path string, more ...[2]string) {
+	_ = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: headers(path, more...), EndHeaders: true})
 }
 
-func headers() []byte {
+func headers(path string, more ...[2]string) []byte {
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
-	for _, field := range [][2]string{
-		{":method", "POST"}, {":scheme", "http"}, {":path", "/item.ItemService/GetItem"}, {":authority", "shop"},
+	for _, field := range append([][2]string{
+		{":method", "POST"}, {":scheme", "http"}, {":path", "/" + path}, {":authority", "shop"},
 		{"content-type", "application/grpc"}, {"te", "trailers"},
-	} {
+	}, more...) {
 		_ = encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]})
 	}
 	return block.Bytes()
@@ -214,7 +216,7 @@ func hostileFrames(t testing.TB) map[string][]byte {
 			_ = f.WriteRawFrame(http2.FrameData, 0, 1, make([]byte, 1<<24-1))
 		}),
 		"HTTP/2, headers without end": http2Bytes(func(f *http2.Framer) {
-			_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headers()})
+			_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headers(getItem)})
 			for range 1000 {
 				_ = f.WriteContinuation(1, false, bytes.Repeat([]byte{0x00, 1, 'a', 1, 'b'}, 3000))
 			}
@@ -515,8 +517,8 @@ func FuzzHTTP2(f *testing.F) {
 		call(f, 1)
 		_ = f.WriteData(1, true, []byte(request))
 	}), http2Bytes(func(f *http2.Framer) {
-		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headers()[:5]})
-		_ = f.WriteContinuation(1, true, headers()[5:])
+		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headers(getItem)[:5]})
+		_ = f.WriteContinuation(1, true, headers(getItem)[5:])
 		_ = f.WriteData(1, false, []byte("\x01\x00\x00\x00\x02\x08\x07"))
 		_ = f.WriteRSTStream(1, http2.ErrCodeCancel)
 		_ = f.WriteWindowUpdate(0, 1<<20)

@@ -7,6 +7,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/cloudwego/kitex/pkg/remote/trans/detection"
 	"github.com/cloudwego/kitex/pkg/remote/trans/netpoll"
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
+	"github.com/cloudwego/kitex/pkg/streaming"
 	"github.com/cloudwego/kitex/pkg/transmeta"
 	"github.com/cloudwego/kitex/server"
 	"go.opentelemetry.io/otel/attribute"
@@ -48,6 +50,10 @@ type Server struct {
 
 // NewServer opens address. Services are registered on it before it serves.
 func NewServer(address string, tel *telemetry.Telemetry) (*Server, error) {
+	return newServer(address, tel, defaultStreamLimits())
+}
+
+func newServer(address string, tel *telemetry.Telemetry, limits streamLimits) (*Server, error) {
 	ln, err := Listen("rpc", address)
 	if err != nil {
 		return nil, err
@@ -56,8 +62,12 @@ func NewServer(address string, tel *telemetry.Telemetry) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
+	streams, err := newStreams(tel, limits)
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
 	s := &Server{ln: ln, exit: make(chan error), ended: make(chan struct{}), about: description{health: health.NewServer()}}
-	s.edge, err = newEdge(tel.Meter, detection.NewSvrTransHandlerFactory(netpoll.NewSvrTransHandlerFactory(), grpcFactory{tel, s.register}))
+	s.edge, err = newEdge(tel.Meter, detection.NewSvrTransHandlerFactory(netpoll.NewSvrTransHandlerFactory(), grpcFactory{tel, streams, s.register}))
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
@@ -146,6 +156,9 @@ func serverObserver(tel *telemetry.Telemetry) (endpoint.Middleware, error) {
 	labels := &labelSets{}
 	return func(next endpoint.Endpoint) endpoint.Endpoint {
 		return func(ctx context.Context, req, resp any) error {
+			if _, streams := req.(*streaming.Args); streams { // its end is looked at where it ends
+				return next(ctx, req, resp)
+			}
 			start := time.Now()
 			call := rpcinfo.GetRPCInfo(ctx)
 			if timeout := call.Config().RPCTimeout(); timeout > 0 {
@@ -161,21 +174,28 @@ func serverObserver(tel *telemetry.Telemetry) (endpoint.Middleware, error) {
 				duration.Record(ctx, time.Since(start).Seconds(), labels.get(call, "ok"))
 				return nil
 			}
-			f := fault.From(err)
+			f := logFault(ctx, tel.Log, call, err)
 			duration.Record(ctx, time.Since(start).Seconds(), labels.get(call, string(f.Code)))
-			if f.Code == fault.Internal || f.Unwrap() != nil { // the caller does not see the cause
-				attrs := []any{"method", call.Invocation().MethodName(), "error", err}
-				if detailed, ok := errors.AsType[*kerrors.DetailedError](err); ok && detailed.Stack() != "" {
-					attrs = append(attrs, "stack", detailed.Stack())
-				}
-				tel.Log.ErrorContext(ctx, "call failed", attrs...)
-			}
 			return answerFault(call, f)
 		}
 	}, nil
 }
 
-// labelSets keeps the attributes of a method and a code, so that a call does not build them.
+// logFault logs what the caller is not told of err, and gives what the caller is told.
+func logFault(ctx context.Context, log *slog.Logger, call rpcinfo.RPCInfo, err error) *fault.Error {
+	f := fault.From(err)
+	if f.Code != fault.Internal && f.Unwrap() == nil {
+		return f
+	}
+	attrs := []any{"method", call.Invocation().MethodName(), "error", err}
+	if detailed, ok := errors.AsType[*kerrors.DetailedError](err); ok && detailed.Stack() != "" {
+		attrs = append(attrs, "stack", detailed.Stack())
+	}
+	log.ErrorContext(ctx, "call failed", attrs...)
+	return f
+}
+
+// labelSets keeps the attributes of a method and a code, so that a call does not build them; without a code it is the method's.
 type labelSets struct{ sets sync.Map }
 
 type labelKey struct{ service, method, code string }
@@ -185,11 +205,15 @@ func (l *labelSets) get(call rpcinfo.RPCInfo, code string) metric.MeasurementOpt
 	if set, ok := l.sets.Load(key); ok {
 		return set.(metric.MeasurementOption)
 	}
-	set := metric.WithAttributeSet(attribute.NewSet(
+	attrs := []attribute.KeyValue{
 		attribute.String("rpc.system", "kitex"),
 		attribute.String("rpc.service", key.service),
 		attribute.String("rpc.method", key.method),
-		attribute.String("rpc.response.status_code", code)))
+	}
+	if code != "" {
+		attrs = append(attrs, attribute.String("rpc.response.status_code", code))
+	}
+	set := metric.WithAttributeSet(attribute.NewSet(attrs...))
 	l.sets.Store(key, set)
 	return set
 }
