@@ -14,6 +14,7 @@ import (
 	"github.com/cloudwego/kitex/pkg/loadbalance"
 	"github.com/cloudwego/kitex/pkg/loadbalance/lbcache"
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
+	"github.com/cloudwego/kitex/pkg/streaming"
 )
 
 const (
@@ -21,6 +22,8 @@ const (
 	refreshInterval = time.Second
 	// avoidFor is how long an instance that could not be connected to is passed over.
 	avoidFor = time.Second
+	// maxOpening is how many streams a client opens at the same time.
+	maxOpening = 16
 )
 
 // balancer is Kitex's weighted one among the instances that accept connections.
@@ -29,11 +32,12 @@ type balancer struct {
 	loadbalance.Loadbalancer
 	loadbalance.Rebalancer
 	refused refusals
+	opening chan struct{} // has a place for each stream that is being opened
 }
 
 func newBalancer() *balancer {
 	inner := loadbalance.NewWeightedBalancer()
-	b := &balancer{Loadbalancer: inner}
+	b := &balancer{Loadbalancer: inner, opening: make(chan struct{}, maxOpening)}
 	b.Rebalancer, _ = inner.(loadbalance.Rebalancer)
 	return b
 }
@@ -43,6 +47,7 @@ func (b *balancer) options() []client.Option {
 	return []client.Option{
 		client.WithLoadBalancer(b, &lbcache.Options{RefreshInterval: refreshInterval}),
 		client.WithInstanceMW(b.observe),
+		client.WithInstanceMW(b.openInTurn),
 	}
 }
 
@@ -67,7 +72,7 @@ func (b *balancer) GetPicker(all kitex.Result) loadbalance.Picker {
 func (b *balancer) observe(next endpoint.Endpoint) endpoint.Endpoint {
 	return func(ctx context.Context, req, resp any) error {
 		err := next(ctx, req, resp)
-		if errors.Is(err, kerrors.ErrGetConnection) {
+		if errors.Is(err, kerrors.ErrGetConnection) && ctx.Err() == nil {
 			if address := rpcinfo.GetRPCInfo(ctx).To().Address(); address != nil {
 				b.refused.add(address.String())
 			}
@@ -75,6 +80,42 @@ func (b *balancer) observe(next endpoint.Endpoint) endpoint.Endpoint {
 		return err
 	}
 }
+
+// openInTurn keeps a crowd of streams from being opened at once: all that come
+// while Kitex (v0.16.3) connects are put on that one connection, whatever the size
+// of the pool, and those that are too many for it wait until others end.
+func (b *balancer) openInTurn(next endpoint.Endpoint) endpoint.Endpoint {
+	return func(ctx context.Context, req, resp any) error {
+		if _, streams := resp.(*streaming.Result); !streams {
+			return next(ctx, req, resp)
+		}
+		select {
+		case b.opening <- struct{}{}:
+		default:
+			if err := b.awaitTurn(ctx); err != nil {
+				return kerrors.ErrGetConnection.WithCause(err)
+			}
+		}
+		defer func() { <-b.opening }()
+		return next(ctx, req, resp)
+	}
+}
+
+// awaitTurn fails when the instance, meanwhile, is known not to accept connections.
+func (b *balancer) awaitTurn(ctx context.Context) error {
+	select {
+	case b.opening <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if address := rpcinfo.GetRPCInfo(ctx).To().Address(); address != nil && b.refused.has(address.String()) {
+		<-b.opening
+		return errRefused
+	}
+	return nil
+}
+
+var errRefused = errors.New("the instance does not accept connections")
 
 // refusals remembers addresses for a while.
 type refusals struct {

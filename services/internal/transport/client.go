@@ -9,6 +9,7 @@ import (
 	"github.com/cloudwego/kitex/pkg/connpool"
 	"github.com/cloudwego/kitex/pkg/remote"
 	"github.com/cloudwego/kitex/pkg/remote/codec"
+	kitexgrpc "github.com/cloudwego/kitex/pkg/remote/trans/nphttp2/grpc"
 	remotemeta "github.com/cloudwego/kitex/pkg/remote/transmeta"
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
 	"github.com/cloudwego/kitex/pkg/transmeta"
@@ -25,6 +26,10 @@ const (
 	// maxIdle is how many connections to one instance wait for the next call.
 	// Beyond Kitex's default of 10 every call would dial anew.
 	maxIdle = 1024
+	// streamConnections is how many connections to one instance have the streams:
+	// with maxStreams on each that is 2,048. One more waits, as long as its context
+	// allows, until another ends.
+	streamConnections = 16
 )
 
 // ClientOptions make a generated client find its service in registry and name
@@ -42,6 +47,8 @@ func ClientOptions(caller string, registry *discovery.Registry) []client.Option 
 		client.WithCodec(codec.NewDefaultCodecWithSizeLimit(MaxMessageBytes)),
 		client.WithRPCTimeout(callTimeout),
 		client.WithConnectTimeout(connectTimeout),
+		client.WithGRPCConnPoolSize(streamConnections),
+		client.WithGRPCKeepaliveParams(kitexgrpc.ClientKeepalive{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 		client.WithLongConnection(connpool.IdleConfig{
 			MaxIdlePerAddress: maxIdle, MaxIdleGlobal: 10 * maxIdle, MaxIdleTimeout: time.Minute,
 		}),
