@@ -8,6 +8,8 @@ import (
 	"github.com/cloudwego/kitex/pkg/kerrors"
 	"github.com/cloudwego/kitex/pkg/remote"
 	"github.com/cloudwego/kitex/pkg/remote/codec/perrors"
+	kitexcodes "github.com/cloudwego/kitex/pkg/remote/trans/nphttp2/codes"
+	kitexstatus "github.com/cloudwego/kitex/pkg/remote/trans/nphttp2/status"
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
 	"github.com/cloudwego/kitex/transport"
 	"google.golang.org/grpc/codes"
@@ -68,6 +70,10 @@ func encodeFault(f *fault.Error) kerrors.BizStatusErrorIface {
 // be the next time: it is too large, or the server does not know the method.
 func isRefused(err error) bool {
 	if broken, ok := errors.AsType[perrors.ProtocolError](err); ok && broken.TypeId() == perrors.InvalidData {
+		return true
+	}
+	if ended, ok := kitexstatus.FromError(err); ok &&
+		slices.Contains([]kitexcodes.Code{kitexcodes.InvalidArgument, kitexcodes.ResourceExhausted, kitexcodes.Unimplemented}, ended.Code()) {
 		return true
 	}
 	refused, ok := errors.AsType[*remote.TransError](err)

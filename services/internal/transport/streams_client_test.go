@@ -2,16 +2,19 @@ package transport_test
 
 import (
 	"context"
-	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
 	kitextransport "github.com/cloudwego/kitex/transport"
 
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
+	"github.com/kiteshop/kiteshop/services/internal/fault"
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
+	"github.com/kiteshop/kiteshop/services/internal/transport"
 )
 
 func TestOneClientCallsOverTTHeaderAndStreamsOverGRPC(t *testing.T) {
@@ -47,7 +50,7 @@ func TestOneClientCallsOverTTHeaderAndStreamsOverGRPC(t *testing.T) {
 }
 
 // watchMany opens so many streams at the same moment, and returns when each has its first message.
-func watchMany(ctx context.Context, t *testing.T, client stockservice.Client, count int) (watches []stock.StockService_WatchStockServer) {
+func watchMany(ctx context.Context, t *testing.T, client stockservice.Client, count int) {
 	t.Helper()
 	var all sync.WaitGroup
 	failed := make(chan error, count)
@@ -66,7 +69,6 @@ func watchMany(ctx context.Context, t *testing.T, client stockservice.Client, co
 	if len(failed) > 0 {
 		t.Fatalf("%d of %d streams were not opened; the first: %v", len(failed), count, <-failed)
 	}
-	return nil
 }
 
 func TestAThousandIdleStreamsOfOneClientHarmNoCall(t *testing.T) {
@@ -79,11 +81,9 @@ func TestAThousandIdleStreamsOfOneClientHarmNoCall(t *testing.T) {
 		watch: watchUntilTheEnd,
 	})
 	client := dialStock(t, server.Addr())
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	start := time.Now()
 	watchMany(ctx, t, client, count)
-	fmt.Println("opened in", time.Since(start))
 	if got := metricSum(t, server, `rpc_server_streams_open\{.*rpc_method="WatchStock".*\}`); got != count {
 		t.Errorf("%v streams are open, want %d", got, count)
 	}
@@ -94,4 +94,95 @@ func TestAThousandIdleStreamsOfOneClientHarmNoCall(t *testing.T) {
 	}
 	cancel()
 	await(t, func() bool { return metricSum(t, server, `rpc_server_streams_open\{.*\}`) == 0 })
+}
+
+func TestStreamsGoToTheInstancesThatAcceptThem(t *testing.T) {
+	t.Parallel()
+	server := serveStock(t, stocks{watch: watchUntilTheEnd})
+	list := "stock=" + refusing(t) + ",stock=" + server.Addr().String() + ",stock=" + refusing(t)
+	client, err := stockservice.NewClient("stock", transport.ClientOptions("tests", static(t, list))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	watchMany(t.Context(), t, client, 200)
+}
+
+func TestWithoutAnInstanceThatAcceptsAStreamFailsAsUnavailable(t *testing.T) {
+	t.Parallel()
+	client, err := stockservice.NewClient("stock", transport.ClientOptions("tests", static(t, "stock="+refusing(t)))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.WatchStock(t.Context(), &stock.WatchStockReq{})
+	unreached := *fault.New(fault.Unavailable, "the item service cannot be reached")
+	wantFaults(t, err, unreached, unreached)
+}
+
+func TestStreamsOfAServerThatStopsGoToTheOther(t *testing.T) {
+	t.Parallel()
+	stopped, other := serveStock(t, stocks{watch: watchUntilTheEnd}), serveStock(t, stocks{watch: watchUntilTheEnd})
+	list := "stock=" + stopped.Addr().String() + ",stock=" + other.Addr().String()
+	client, err := stockservice.NewClient("stock", transport.ClientOptions("tests", static(t, list))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const count = 100
+	var all sync.WaitGroup
+	var failed atomic.Int64
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for range count {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				stream, err := client.WatchStock(ctx, &stock.WatchStockReq{})
+				for err == nil {
+					_, err = stream.Recv(ctx)
+				}
+				if ctx.Err() == nil && fault.CodeOf(transport.ReadFault("stock", err)) != fault.Unavailable {
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	open := func(server *running) float64 { return metricSum(t, server, `rpc_server_streams_open\{.*\}`) }
+	await(t, func() bool { return open(stopped) > 0 && open(stopped)+open(other) == count })
+	if err := stopped.stop(); err != nil {
+		t.Error(err)
+	}
+	await(t, func() bool { return open(other) == count })
+	cancel()
+	all.Wait()
+	if failed.Load() != 0 {
+		t.Errorf("%d streams ended with something else than unavailable", failed.Load())
+	}
+}
+
+func TestAStreamIsOpenedAgainWhenTheServerIsBack(t *testing.T) {
+	t.Parallel()
+	first := serveStock(t, stocks{watch: watchUntilTheEnd})
+	client := dialStock(t, first.Addr())
+	watchMany(t.Context(), t, client, 40)
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	handler := stocks{watch: watchUntilTheEnd}
+	serveMade(t, func(tel *telemetry.Telemetry) (*transport.Server, error) {
+		return transport.NewServer(first.Addr().String(), tel)
+	}, handler.register, nil)
+	watchMany(t.Context(), t, client, 40)
+}
+
+func TestAMessageThatIsTooLargeForAStreamHasAKnownOutcome(t *testing.T) {
+	t.Parallel()
+	client := dialStock(t, serveStock(t, stocks{sync: echo}).Addr())
+	stream, err := client.SyncStock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(t.Context(), &stock.SyncStockReq{Actor: strings.Repeat("x", transport.MaxMessageBytes)}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = stream.Recv(t.Context())
+	internal := *fault.New(fault.Internal, "an internal error")
+	wantFaults(t, err, internal, internal)
 }

@@ -48,8 +48,8 @@ func (s *stocks) SyncStock(ctx context.Context, with stock.StockService_SyncStoc
 	return s.sync(ctx, with)
 }
 
-// count sends the cursors up to that of the request.
-func count(ctx context.Context, req *stock.WatchStockReq, to stock.StockService_WatchStockServer) error {
+// countUp sends the cursors up to that of the request.
+func countUp(ctx context.Context, req *stock.WatchStockReq, to stock.StockService_WatchStockServer) error {
 	for cursor := range req.GetCursor() {
 		if err := to.Send(ctx, &stock.WatchStockResp{Cursor: cursor + 1}); err != nil {
 			return err
@@ -85,8 +85,18 @@ func echo(ctx context.Context, with stock.StockService_SyncStockServer) error {
 
 func serveStock(t testing.TB, handler stocks) *running {
 	t.Helper()
-	return serveAny(t, func(s *transport.Server) error { return stockservice.RegisterService(s, &handler) }, nil)
+	return serveAny(t, handler.register, nil)
 }
+
+// serveStockWithin starts a server with other bounds of streams.
+func serveStockWithin(t testing.TB, handler stocks, open int64, silence, unread time.Duration) *running {
+	t.Helper()
+	return serveMade(t, func(tel *telemetry.Telemetry) (*transport.Server, error) {
+		return transport.NewServerWith("127.0.0.1:0", tel, open, silence, unread)
+	}, handler.register, nil)
+}
+
+func (s *stocks) register(on *transport.Server) error { return stockservice.RegisterService(on, s) }
 
 // dialStock makes a client as our services have it.
 func dialStock(t testing.TB, address fmt.Stringer) stockservice.Client {
@@ -171,7 +181,7 @@ func upTo(n int64) (all []int64) {
 
 func TestAServerStreamArrivesInOrderAndEnds(t *testing.T) {
 	t.Parallel()
-	server := serveStock(t, stocks{watch: count})
+	server := serveStock(t, stocks{watch: countUp})
 	got, err := dialGRPC(t, server.Addr()).watch(t.Context(), `{"cursor":1000}`).numbers("cursor")
 	if !errors.Is(err, io.EOF) || !slices.Equal(got, upTo(1000)) {
 		t.Errorf("a foreign client got %v, %v", got, err)

@@ -96,12 +96,19 @@ func serveReady(t testing.TB, handler items, ready func(context.Context) map[str
 
 func serveAny(t testing.TB, register func(*transport.Server) error, ready func(context.Context) map[string]string) *running {
 	t.Helper()
+	return serveMade(t, func(tel *telemetry.Telemetry) (*transport.Server, error) { return transport.NewServer("127.0.0.1:0", tel) }, register, ready)
+}
+
+func serveMade(t testing.TB, open func(*telemetry.Telemetry) (*transport.Server, error), register func(*transport.Server) error,
+	ready func(context.Context) map[string]string,
+) *running {
+	t.Helper()
 	log := &logBuffer{}
 	tel, err := telemetry.New("item", telemetry.Config{Format: "json", Output: log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := transport.NewServer("127.0.0.1:0", tel)
+	server, err := open(tel)
 	if err != nil {
 		t.Fatal(err)
 	}
