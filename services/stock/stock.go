@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"net"
 
-	"go.opentelemetry.io/otel/metric"
-
 	"github.com/kiteshop/kiteshop/idl"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
 	"github.com/kiteshop/kiteshop/services/internal/config"
@@ -51,13 +49,14 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 
-	batches, err := tel.Meter.Int64Histogram("stock_batch_size", metric.WithUnit("{command}"), metric.WithDescription("Commands that shared a commit"),
-		metric.WithExplicitBucketBoundaries(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024))
-	if err != nil {
+	watches := domain.NewWatches()
+	batch, err1 := batchSizes(tel.Meter)
+	synced, err2 := syncs(tel.Meter)
+	if err := errors.Join(err1, err2, measureWatches(tel.Meter, watches)); err != nil {
 		return nil, err
 	}
 	stocks, err := store.Open(ctx, cfg.Store, store.Options{
-		Now: cfg.Now, Batch: func(commands int) { batches.Record(context.Background(), int64(commands)) },
+		Now: cfg.Now, Batch: batch, Changed: watches.Changed, Listening: listening(ctx, tel.Log),
 	})
 	if err != nil {
 		return nil, err
@@ -74,12 +73,13 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 			return nil, fmt.Errorf("demo stock: %w", err)
 		}
 	}
-	watch, err := newWatch(inventory, tel.Log, tel.Meter)
+	audit, err := newAudit(inventory, tel.Log, tel.Meter)
 	if err != nil {
 		return nil, err
 	}
+	life.Add(watching(watches, inventory))
 	life.Add(lifecycle.Periodic("expiry", cfg.ExpireEvery, tel.Log, inventory.Expire))
-	life.Add(lifecycle.Periodic("reconciliation", cfg.ReconcileEvery, tel.Log, watch.reconcile))
+	life.Add(lifecycle.Periodic("reconciliation", cfg.ReconcileEvery, tel.Log, audit.reconcile))
 	life.Add(lifecycle.Periodic("retention", purgeEvery, tel.Log, func(ctx context.Context) error { return inventory.Purge(ctx, cfg.Retention) }))
 
 	server, err := transport.NewServer(cfg.RPC, tel)
@@ -87,7 +87,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 	life.Add(server.Part())
-	if err := stockservice.RegisterService(server, &rpc.Handler{Inventory: inventory}); err != nil {
+	if err := stockservice.RegisterService(server, &rpc.Handler{Inventory: inventory, Watches: watches, Synced: synced}); err != nil {
 		return nil, err
 	}
 	server.Describe(idl.Descriptors(), life.Ready)

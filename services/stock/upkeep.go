@@ -30,15 +30,15 @@ func (c *Config) check() error {
 	return nil
 }
 
-// watch compares the balances with what they are made of, and tells it to the
+// audit compares the balances with what they are made of, and tells it to the
 // log and to the metrics.
-type watch struct {
+type audit struct {
 	inventory  *domain.Inventory
 	log        *slog.Logger
 	drift, low metric.Int64Gauge
 }
 
-func newWatch(inventory *domain.Inventory, log *slog.Logger, meter metric.Meter) (*watch, error) {
+func newAudit(inventory *domain.Inventory, log *slog.Logger, meter metric.Meter) (*audit, error) {
 	drift, err := meter.Int64Gauge("stock_drift", metric.WithUnit("{balance}"),
 		metric.WithDescription("Numbers that are not what the ledger and the reservations add up to; must be 0"))
 	if err != nil {
@@ -48,18 +48,18 @@ func newWatch(inventory *domain.Inventory, log *slog.Logger, meter metric.Meter)
 	if err != nil {
 		return nil, err
 	}
-	return &watch{inventory: inventory, log: log, drift: drift, low: low}, nil
+	return &audit{inventory: inventory, log: log, drift: drift, low: low}, nil
 }
 
-func (w *watch) reconcile(ctx context.Context) error {
-	result, err := w.inventory.Reconcile(ctx)
+func (a *audit) reconcile(ctx context.Context) error {
+	result, err := a.inventory.Reconcile(ctx)
 	if err != nil {
 		return err
 	}
-	w.drift.Record(ctx, int64(len(result.Drifts)))
-	w.low.Record(ctx, result.Low)
+	a.drift.Record(ctx, int64(len(result.Drifts)))
+	a.low.Record(ctx, result.Low)
 	for _, d := range result.Drifts {
-		w.log.ErrorContext(ctx, "the stock is not what its records add up to",
+		a.log.ErrorContext(ctx, "the stock is not what its records add up to",
 			"item_id", d.ItemID, "location", d.Location, "field", d.Field, "recorded", d.Recorded, "counted", d.Counted)
 	}
 	return nil

@@ -7,7 +7,7 @@ import (
 )
 
 // Command is a change that somebody asks for: Reserve, Change, Adjustment,
-// SetStock, Configure or ImportLine.
+// SetStock, Sync, Configure or ImportLine.
 type Command interface {
 	// Validate returns an InvalidArgument fault that lists everything that is wrong.
 	Validate() error
@@ -23,7 +23,7 @@ type Command interface {
 type Concern struct {
 	// Items are those whose stock is looked at; those of the reservation are besides.
 	Items []int64
-	// Receives tells that the items may come into being, and that a movement is the answer.
+	// Receives tells that the items may come into being, and that each may have a movement.
 	Receives bool
 	// Reservation is the id of the one that changes; Fulfils: its lines become movements.
 	Reservation string
@@ -49,6 +49,7 @@ type Answer struct {
 	Movement    *Movement     `json:",omitempty"`
 	Stock       *Stock        `json:",omitempty"`
 	Import      *ImportResult `json:",omitempty"`
+	Counts      []CountResult `json:",omitempty"`
 	// Stepped tells that a reservation took a step by this command, and not by an earlier one.
 	Stepped bool `json:"-"`
 }
@@ -86,8 +87,8 @@ type Books struct {
 	Reservations map[string]*Reservation
 	Done         map[CommandKey]Done
 	Imported     map[string]Imported
-	// MovementIDs are free, ascending, and enough: one for each command that
-	// receives, one for each line of a reservation that is fulfilled.
+	// MovementIDs are free, ascending, and enough: one for each item of a command
+	// that receives, one for each line of a reservation that is fulfilled.
 	MovementIDs []int64
 
 	Changes

@@ -365,7 +365,7 @@ func (p problems) text(field, text string) {
 }
 
 func (p problems) key(key string) {
-	if len(key) > MaxText || strings.ContainsFunc(key, func(r rune) bool { return r < ' ' || r > '~' }) {
+	if len(key) > MaxText || !isPrintable(key) {
 		p.add("idempotency_key", "must be 1 to %d printable ASCII characters", MaxText)
 	}
 }
@@ -406,6 +406,11 @@ const (
 
 func isText(text string) bool {
 	return utf8.ValidString(text) && utf8.RuneCountInString(text) <= MaxText && !strings.Contains(text, "\x00")
+}
+
+// isPrintable tells whether text is of printable ASCII characters alone.
+func isPrintable(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 func validTTL(ttl time.Duration) bool { return ttl >= MinTTL && ttl <= MaxTTL }

@@ -108,6 +108,13 @@ func (i *Inventory) Set(ctx context.Context, s SetStock) (Answer, error) {
 	return i.do(ctx, s)
 }
 
+// Sync makes on_hand what was counted, and tells what became of each count. The
+// same batch again changes nothing and gives the same results.
+func (i *Inventory) Sync(ctx context.Context, s Sync) ([]CountResult, error) {
+	answer, err := i.do(ctx, s)
+	return answer.Counts, err
+}
+
 // Configure sets the rules of an item.
 func (i *Inventory) Configure(ctx context.Context, c Configure) (Answer, error) {
 	c.Key = i.key(c.Key)

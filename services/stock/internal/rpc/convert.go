@@ -99,6 +99,26 @@ func toAdjusted(answer domain.Answer, err error) (*stock.AdjustStockResp, error)
 	return resp, nil
 }
 
+func toWatched(state domain.WatchState) *stock.WatchStockResp {
+	return &stock.WatchStockResp{Stock: toStock(state.Stock), Cursor: state.Total().Version, Behind: state.Behind}
+}
+
+func fromSync(req *stock.SyncStockReq) domain.Sync {
+	s := domain.Sync{Name: req.GetSync(), Batch: req.GetBatch(), Actor: req.GetActor(), Counts: make([]domain.Count, len(req.GetCounts()))}
+	for i, count := range req.GetCounts() {
+		s.Counts[i] = domain.Count{ItemID: count.GetItemId(), OnHand: count.GetOnHand(), Location: count.GetLocation()}
+	}
+	return s
+}
+
+func toSynced(batch int64, results []domain.CountResult) *stock.SyncStockResp {
+	resp := &stock.SyncStockResp{Batch: batch, Results: make([]*stock.SyncStockResult, len(results))}
+	for i, result := range results {
+		resp.Results[i] = &stock.SyncStockResult{Delta: result.Delta, Reason: result.Problem}
+	}
+	return resp
+}
+
 func toImportResult(r domain.ImportResult) *stock.ImportStockResult {
 	out := &stock.ImportStockResult{Changed: r.Changed, EarlierQuantity: r.Earlier}
 	if r.Problem != nil {

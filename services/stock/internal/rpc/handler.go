@@ -12,6 +12,9 @@ import (
 // Handler implements stock.StockService.
 type Handler struct {
 	Inventory *domain.Inventory
+	Watches   *domain.Watches
+	// Synced is told what became of the counts of a batch.
+	Synced func(ctx context.Context, results []domain.CountResult)
 }
 
 var _ stock.StockService = (*Handler)(nil)

@@ -39,7 +39,7 @@ func needsOf(commands []domain.Command) needs {
 			}
 		}
 		if c.Receives {
-			n.movements++
+			n.movements += len(c.Items)
 		}
 		add(reservations, c.Reservation)
 		if c.Fulfils {
@@ -320,6 +320,15 @@ func balancesOf(books *domain.Books) (created, changed []domain.Place) {
 	slices.SortFunc(created, comparePlaces)
 	slices.SortFunc(changed, comparePlaces)
 	return created, changed
+}
+
+// changedItems are those whose balances changed, some of them twice.
+func changedItems(books *domain.Books) []int64 {
+	items := make([]int64, 0, len(books.Balances))
+	for place := range books.Balances {
+		items = append(items, place.ItemID)
+	}
+	return items
 }
 
 func comparePlaces(a, b domain.Place) int {

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// maxBatch is how many commands share a commit. A commit waits for the disk;
+	// maxBatch is how many commands share a commit, where a count of a sync is as
+	// much as a command. A commit waits for the disk;
 	// what has come meanwhile goes into the next one together.
 	maxBatch = 512
 	// maxQueue is how many calls may wait. More are refused: they would be
@@ -38,6 +39,17 @@ type call struct {
 	done     chan struct{} // closed when outcomes or err is set
 	outcomes []domain.Outcome
 	err      error
+}
+
+// size is how much of a batch a call takes.
+func (c *call) size() int {
+	size := len(c.commands)
+	for _, command := range c.commands {
+		if s, ok := command.(domain.Sync); ok {
+			size += len(s.Counts) - 1
+		}
+	}
+	return size
 }
 
 // The states of a call. Who changes it from waiting has it.
@@ -111,14 +123,14 @@ func (l *lane) run() {
 	}
 }
 
-// gather takes what waits, up to maxBatch commands, and drops what was given up.
+// gather takes what waits, until it is maxBatch, and drops what was given up.
 func (l *lane) gather(next *call) (batch []*call) {
-	commands := 0
+	size := 0
 	for {
 		if next.state.CompareAndSwap(waiting, taken) {
-			batch, commands = append(batch, next), commands+len(next.commands)
+			batch, size = append(batch, next), size+next.size()
 		}
-		if commands >= maxBatch {
+		if size >= maxBatch {
 			return batch
 		}
 		select {

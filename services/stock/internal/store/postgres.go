@@ -41,6 +41,9 @@ type postgres struct {
 	// now is the clock; nil: the server's.
 	now func() time.Time
 	at  func(point string)
+	// changed is told the items whose stock has changed, after the commit; notices tell them to others.
+	changed func(items ...int64)
+	notices *notices
 	// lost are the processes of the server whose answer never came. What was
 	// sent to them may still arrive.
 	lost []uint32
@@ -48,7 +51,7 @@ type postgres struct {
 	wary int
 }
 
-func newPostgres(ctx context.Context, db *sqldb.DB, now func() time.Time) (*postgres, error) {
+func newPostgres(ctx context.Context, db *sqldb.DB, options Options) (*postgres, error) {
 	cfg := db.Postgres().Config()
 	settings := cfg.ConnConfig.RuntimeParams
 	settings["lock_timeout"] = millis(lockTimeout)
@@ -62,7 +65,25 @@ func newPostgres(ctx context.Context, db *sqldb.DB, now func() time.Time) (*post
 	if err != nil {
 		return nil, err
 	}
-	return &postgres{pool: pool, now: now}, nil
+	p := &postgres{pool: pool, now: options.Now, at: options.at, changed: options.Changed}
+	if p.notices, err = newNotices(ctx, db, options); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *postgres) close() {
+	p.notices.close()
+	p.pool.Close()
+}
+
+// tell says which items a commit has changed.
+func (p *postgres) tell(items ...int64) {
+	if len(items) > 0 {
+		p.changed(items...)
+		p.notices.add(items)
+	}
 }
 
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
@@ -126,6 +147,9 @@ func (p *postgres) try(ctx context.Context, commands []domain.Command) (outcomes
 	p.at("load")
 	if place, ok := onePlace(commands); ok {
 		if outcomes, done, err := p.reserve(ctx, conn.Conn(), place, commands); done || err != nil {
+			if done {
+				p.tell(place.ItemID)
+			}
 			return outcomes, err
 		}
 	}
@@ -144,6 +168,7 @@ func (p *postgres) try(ctx context.Context, commands []domain.Command) (outcomes
 		rollback(ctx, conn)
 		return nil, err
 	}
+	p.tell(changedItems(books)...)
 	return outcomes, nil
 }
 

@@ -25,9 +25,12 @@ type sqlite struct {
 	db  *sqldb.DB
 	now func() time.Time
 	at  func(point string)
+	// changed is told the items whose stock has changed, after the commit.
+	changed func(items ...int64)
 }
 
 func (s *sqlite) apply(ctx context.Context, commands []domain.Command) (outcomes []domain.Outcome, err error) {
+	var items []int64
 	err = s.db.Update(ctx, func(ctx context.Context, tx *sqldb.Tx) error {
 		s.at("load")
 		books, err := loadSQLite(ctx, tx, needsOf(commands), s.now())
@@ -38,10 +41,14 @@ func (s *sqlite) apply(ctx context.Context, commands []domain.Command) (outcomes
 		if !books.Changed() {
 			return errNothing
 		}
+		items = changedItems(books)
 		s.at("write")
 		defer s.at("commit")
 		return writeSQLite(ctx, tx, books)
 	})
+	if err == nil && len(items) > 0 {
+		s.changed(items...)
+	}
 	s.at("answer")
 	if errors.Is(err, errNothing) {
 		err = nil

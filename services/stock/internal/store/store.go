@@ -33,6 +33,13 @@ type Options struct {
 	Now func() time.Time
 	// Batch is called with the number of commands that are about to share a commit.
 	Batch func(commands int)
+	// Changed is called with the items whose stock a commit has changed, also one
+	// of another process on PostgreSQL; without any when it is not known which.
+	// Now and then it is not called when it should be, as after an outage. It must not wait.
+	Changed func(items ...int64)
+	// Listening is called when changes of other processes are not told any more,
+	// with why, and with nil when they are again.
+	Listening func(err error)
 	// at is called on a batch's way, so that a test may end the process there: load, write, commit, answer.
 	at func(point string)
 }
@@ -47,28 +54,38 @@ func Open(ctx context.Context, cfg sqldb.Config, options Options) (*Store, error
 	if err != nil {
 		return nil, err
 	}
-	if options.Batch == nil {
-		options.Batch = func(int) {}
-	}
-	if options.at == nil {
-		options.at = func(string) {}
-	}
+	options.fill()
 	s := &Store{db: db, now: options.Now, release: func() {}}
 	if db.Postgres() == nil {
 		if s.now == nil {
 			s.now = time.Now
 		}
-		s.lane = newLane((&sqlite{db: db, now: s.now, at: options.at}).apply, options.Batch)
+		s.lane = newLane((&sqlite{db: db, now: s.now, at: options.at, changed: options.Changed}).apply, options.Batch)
 		return s, nil
 	}
-	engine, err := newPostgres(ctx, db, options.Now)
+	engine, err := newPostgres(ctx, db, options)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	engine.at = options.at
-	s.release = engine.pool.Close
+	s.release = engine.close
 	s.lane = newLane(engine.apply, options.Batch)
 	return s, nil
+}
+
+// fill makes what nobody wants to be told do nothing.
+func (o *Options) fill() {
+	if o.Batch == nil {
+		o.Batch = func(int) {}
+	}
+	if o.Changed == nil {
+		o.Changed = func(...int64) {}
+	}
+	if o.Listening == nil {
+		o.Listening = func(error) {}
+	}
+	if o.at == nil {
+		o.at = func(string) {}
+	}
 }
 
 // Ping tells whether the store answers.
