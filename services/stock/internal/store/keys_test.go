@@ -22,6 +22,11 @@ func keyed(reservation string) map[string]func(books *domain.Inventory, key stri
 		"set": func(books *domain.Inventory, key string) (any, error) {
 			return books.Set(ctx, domain.SetStock{ItemID: 2, OnHand: 40, Location: "shelf", Key: key})
 		},
+		"sync": func(books *domain.Inventory, key string) (any, error) {
+			return books.Sync(ctx, domain.Sync{Name: key, Batch: 1, Actor: "a", Counts: []domain.Count{
+				{ItemID: 3, OnHand: 9}, {ItemID: 1, OnHand: 2, Location: "shelf"}, {ItemID: 1, OnHand: 1}, {ItemID: 4},
+			}})
+		},
 		"configure": func(books *domain.Inventory, key string) (any, error) {
 			return books.Configure(ctx, domain.Configure{ItemID: 1, Policy: &policy, BackorderLimit: &limit, LowStock: &low, Key: key})
 		},
@@ -41,7 +46,7 @@ func keyed(reservation string) map[string]func(books *domain.Inventory, key stri
 }
 
 // inTurn is the order in which keyed commands are possible.
-var inTurn = []string{"adjust", "set", "configure", "reserve", "extend", "commit", "fulfil"}
+var inTurn = []string{"adjust", "set", "sync", "configure", "reserve", "extend", "commit", "fulfil"}
 
 func TestAKeyHasOneEffectAndEqualAnswersAlsoAfterARestartAndAtAnotherReplica(t *testing.T) {
 	t.Parallel()
