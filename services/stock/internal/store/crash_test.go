@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -40,7 +41,7 @@ type caller struct {
 }
 
 // kinds is how many kinds of commands take turns.
-const kinds = 5
+const kinds = 6
 
 func (c caller) do(ctx context.Context, n int) error {
 	key := fmt.Sprintf("%s/%d", c.name, n)
@@ -60,7 +61,7 @@ func (c caller) do(ctx context.Context, n int) error {
 			_, err = c.books.Change(ctx, domain.Change{ID: r.ID, Step: domain.Commit, Key: key})
 		}
 		return err
-	default:
+	case 4:
 		r, err := c.both(ctx, fmt.Sprintf("%s/%d", c.name, n-2)) // again
 		if err == nil {
 			err = c.do(ctx, n-1) // again
@@ -69,7 +70,21 @@ func (c caller) do(ctx context.Context, n int) error {
 			_, err = c.books.Change(ctx, domain.Change{ID: r.ID, Step: domain.Fulfil, Key: key})
 		}
 		return err
+	default: // one unit of an item that nobody else has; the reference of its movement is the key
+		found := []domain.Count{{ItemID: itemOf(key), OnHand: 1}}
+		results, err := c.books.Sync(ctx, domain.Sync{Name: c.name, Batch: int64(n), Counts: found})
+		if err == nil && results[0] != (domain.CountResult{Delta: 1}) {
+			err = fmt.Errorf("count %d was answered %+v, want one more", n, results)
+		}
+		return err
 	}
+}
+
+// itemOf is the item of a key.
+func itemOf(key string) int64 {
+	sum := fnv.New64a()
+	fmt.Fprint(sum, key)
+	return int64(sum.Sum64() >> 1)
 }
 
 // both reserves of both items.
@@ -96,6 +111,10 @@ func (d *done) want(t *testing.T, store *Store) {
 	wantBalance(t, store, hotItem, onHand, onHand-d[1]-held-committed, d[1]+held, committed)
 	onHand = ample + 3*d[0] - 2*d[4]
 	wantBalance(t, store, coldItem, onHand, onHand-2*held-2*committed, 2*held, 2*committed)
+	var counted []int64
+	if err := query(t.Context(), store.db.Read(), scanInto(&counted), `SELECT count(*) FROM movements WHERE reason = 'counted' AND delta = 1`); err != nil || counted[0] != d[5] {
+		t.Errorf("%d movements are of counts, %v; want %d", counted, err, d[5])
+	}
 	wantSound(t, store)
 }
 

@@ -125,6 +125,29 @@ func TestABatchIsBounded(t *testing.T) {
 	})
 }
 
+// Many long counts must not make one commit for which all others wait.
+func TestACountIsAsMuchOfABatchAsACommand(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &slow{}
+		l := s.lane(t)
+		var all sync.WaitGroup
+		all.Go(func() { _, _ = ask(t.Context(), l, 1) })
+		synctest.Wait()
+		for range 3 {
+			all.Go(func() {
+				_, _ = l.do(t.Context(), []domain.Command{domain.Sync{Counts: make([]domain.Count, maxBatch/2)}})
+			})
+			synctest.Wait()
+		}
+		all.Go(func() { _, _ = ask(t.Context(), l, 2) })
+		all.Wait()
+		if want := [][]int64{{1}, {0, 0}, {0, 2}}; !slices.EqualFunc(s.batches, want, slices.Equal) {
+			t.Errorf("batches %v, want %v: two syncs are a whole one", s.batches, want)
+		}
+	})
+}
+
 func TestACommandThatCannotBeRunFailsAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -21,9 +21,9 @@ import (
 
 // input is what is asked of an item.
 type input struct {
-	what string // stock, reservation, adjust, reserve, or a step
+	what string // stock, reservation, adjust, count, reserve, or a step
 	n    int    // of the reservation
-	// quantity is that of the reservation, or the change of on_hand.
+	// quantity is that of the reservation, the change of on_hand, or what was counted.
 	quantity int64
 }
 
@@ -37,6 +37,8 @@ type output struct {
 	state domain.State
 	// available is what a refusal gives.
 	available int64
+	// delta is what a count changed.
+	delta int64
 }
 
 // situation is all that there is of an item.
@@ -77,6 +79,15 @@ func (s situation) next(in input, out output) (bool, situation) {
 		}
 		after.OnHand, after.Available, after.Version = s.OnHand+in.quantity, s.Available+in.quantity, s.Version+1
 		return out.unknown || out.code == "" && out.balance == after.Balance, after
+	case "count":
+		delta := in.quantity - s.OnHand
+		if delta < 0 && s.Available+delta < 0 {
+			return refused(fault.Conflict)
+		}
+		if delta != 0 {
+			after.OnHand, after.Available, after.Version = in.quantity, s.Available+delta, s.Version+1
+		}
+		return out.unknown || out.code == "" && out.delta == delta, after
 	case "reserve":
 		if s.Available < in.quantity {
 			return refused(fault.SoldOut)
@@ -155,6 +166,8 @@ func (h *history) choose() (in input, r domain.Reservation) {
 			quantity = -quantity
 		}
 		return input{what: "adjust", quantity: quantity}, r
+	case dice < 70:
+		return input{what: "count", quantity: rand.Int64N(10)}, r
 	default:
 		h.numbers++
 		return input{what: "reserve", n: h.numbers - 1, quantity: quantity}, r
@@ -177,6 +190,13 @@ func (in input) ask(ctx context.Context, store *Store, itemID int64, r domain.Re
 		var answer domain.Answer
 		if answer, err = books.Adjust(ctx, a); err == nil {
 			out.balance = answer.Stock.Total()
+		}
+	case "count":
+		var results []domain.CountResult
+		if results, err = books.Sync(ctx, domain.Sync{Name: key, Batch: 1, Counts: []domain.Count{{ItemID: itemID, OnHand: in.quantity}}}); err == nil {
+			if out.delta = results[0].Delta; results[0].Problem != "" {
+				err = fault.New(fault.Conflict, "%s", results[0].Problem)
+			}
 		}
 	case "reserve":
 		made, err = books.Reserve(ctx, domain.Reserve{Lines: one(itemID, in.quantity), Key: key})

@@ -49,6 +49,16 @@ func (m *model) reserve(r domain.Reserve) fault.Code {
 	return ""
 }
 
+// count gives the result that the store must give, with any problem.
+func (m *model) count(p place, onHand int64) domain.CountResult {
+	delta := onHand - m.onHand[p]
+	if delta < 0 && !m.allows(p, -delta) {
+		return domain.CountResult{Problem: "refused"}
+	}
+	m.onHand[p] = onHand
+	return domain.CountResult{Delta: delta}
+}
+
 // step gives the error that the store must give.
 func (m *model) step(r *domain.Reservation, step domain.Step, ttl time.Duration) fault.Code {
 	wanted := map[domain.Step]domain.State{domain.Commit: domain.Held, domain.Release: domain.Held, domain.Extend: domain.Held, domain.Fulfil: domain.Committed}
@@ -156,6 +166,26 @@ func checkAgainstModel(t *rapid.T, store *Store, m *model) {
 			}
 			_, err = books.Set(t.Context(), domain.SetStock{ItemID: p.item, Location: p.location, OnHand: n, Version: version})
 			want("count", err, code)
+		},
+		"sync": func(t *rapid.T) {
+			s := domain.Sync{Name: newID(), Batch: 1}
+			var results []domain.CountResult
+			for range rapid.IntRange(1, 3).Draw(t, "counts") {
+				p, n := place{items.Draw(t, "item"), locations.Draw(t, "location")}, quantities.Draw(t, "units")
+				if !slices.ContainsFunc(s.Counts, func(c domain.Count) bool { return c.ItemID == p.item && c.Location == p.location }) {
+					s.Counts = append(s.Counts, domain.Count{ItemID: p.item, Location: p.location, OnHand: n})
+					results = append(results, m.count(p, n))
+				}
+			}
+			for range 2 {
+				got, err := books.Sync(t.Context(), s)
+				want("sync", err, "")
+				for i, result := range got {
+					if result.Delta != results[i].Delta || (result.Problem != "") != (results[i].Problem != "") {
+						t.Fatalf("sync: %+v, want %+v", got, results)
+					}
+				}
+			}
 		},
 		"reserve": func(t *rapid.T) {
 			r := domain.Reserve{TTL: time.Duration(quantities.Draw(t, "ttl")) * time.Minute}
