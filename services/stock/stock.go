@@ -68,16 +68,14 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 	inventory := &domain.Inventory{Store: stocks, NewID: cfg.NewID, Sales: sales}
-	if cfg.Demo {
-		if err := seed(ctx, stocks, inventory); err != nil {
-			return nil, fmt.Errorf("demo stock: %w", err)
-		}
+	if err := seed(ctx, cfg.Demo, stocks, inventory); err != nil {
+		return nil, fmt.Errorf("demo stock: %w", err)
 	}
+	life.Add(watching(watches, inventory))
 	audit, err := newAudit(inventory, tel.Log, tel.Meter)
 	if err != nil {
 		return nil, err
 	}
-	life.Add(watching(watches, inventory))
 	life.Add(lifecycle.Periodic("expiry", cfg.ExpireEvery, tel.Log, inventory.Expire))
 	life.Add(lifecycle.Periodic("reconciliation", cfg.ReconcileEvery, tel.Log, audit.reconcile))
 	life.Add(lifecycle.Periodic("retention", purgeEvery, tel.Log, func(ctx context.Context) error { return inventory.Purge(ctx, cfg.Retention) }))
@@ -98,9 +96,12 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 // Addr is where the service answers Kitex calls.
 func (s *Service) Addr() net.Addr { return s.server.Addr() }
 
-// seed receives 100 units of the tutorial's item if nothing was ever received.
+// seed receives, for a demo, 100 units of the tutorial's item if nothing was ever received.
 // The key makes that happen once, also when several replicas start.
-func seed(ctx context.Context, stocks *store.Store, inventory *domain.Inventory) error {
+func seed(ctx context.Context, demo bool, stocks *store.Store, inventory *domain.Inventory) error {
+	if !demo {
+		return nil
+	}
 	empty, err := stocks.Empty(ctx)
 	if err != nil || !empty {
 		return err

@@ -44,8 +44,10 @@ func (h *Handler) syncBatch(ctx context.Context, req *stock.SyncStockReq, stream
 // unlessEnded is the error of a stream, but for what came of its end: the
 // caller has gone, or the server stops.
 func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	select {
+	case <-ctx.Done():
 		return nil
+	default:
+		return err
 	}
-	return err
 }
