@@ -96,7 +96,9 @@ func serveReady(t testing.TB, handler items, ready func(context.Context) map[str
 
 func serveAny(t testing.TB, register func(*transport.Server) error, ready func(context.Context) map[string]string) *running {
 	t.Helper()
-	return serveMade(t, func(tel *telemetry.Telemetry) (*transport.Server, error) { return transport.NewServer("127.0.0.1:0", tel) }, register, ready)
+	return serveMade(t, func(tel *telemetry.Telemetry) (*transport.Server, error) {
+		return transport.NewServer("127.0.0.1:0", tel)
+	}, register, ready)
 }
 
 func serveMade(t testing.TB, open func(*telemetry.Telemetry) (*transport.Server, error), register func(*transport.Server) error,
