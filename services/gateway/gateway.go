@@ -58,6 +58,9 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := measureWatches(shop.Watches, tel); err != nil {
+		return nil, err
+	}
 	if shop.Activity, err = newActivity(cfg, registry, tel, life); err != nil {
 		return nil, err
 	}
@@ -83,6 +86,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		server.WithReadTimeout(30*time.Second),
 		server.WithIdleTimeout(2*time.Minute),
 		server.WithOnConnect(connections.OnConnect),
+		server.WithSenseClientDisconnection(true),
 		server.WithExitWaitTime(10*time.Second),
 		server.WithDisablePrintRoute(true),
 	)
@@ -106,7 +110,8 @@ func newShop(cfg Config, registry *discovery.Registry) (*domain.Shop, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stock client: %w", err)
 	}
-	return &domain.Shop{Items: upstream.Items{Client: items}, Stocks: upstream.Stocks{Client: stocks}, Currency: cfg.Currency}, nil
+	reached := upstream.Stocks{Client: stocks}
+	return &domain.Shop{Items: upstream.Items{Client: items}, Stocks: reached, Watches: domain.NewWatches(reached), Currency: cfg.Currency}, nil
 }
 
 func httpPart(hertz *server.Hertz, ln net.Listener, connections *http.Connections) lifecycle.Part {
@@ -120,7 +125,7 @@ func httpPart(hertz *server.Hertz, ln net.Listener, connections *http.Connection
 			}
 			closing, closed := context.WithCancel(ctx)
 			defer closed()
-			go connections.CloseIdle(closing)
+			go connections.Drain(closing)
 			return hertz.Shutdown(ctx)
 		},
 	}

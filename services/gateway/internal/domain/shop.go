@@ -206,6 +206,7 @@ type Shop struct {
 	Items    Items
 	Stocks   Stocks
 	Activity Activity
+	Watches  *Watches
 	// Currency is the ISO 4217 code of the prices in product files.
 	Currency string
 }

@@ -3,6 +3,7 @@ package http
 import (
 	"context"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/cloudwego/hertz/pkg/app"
@@ -17,17 +18,26 @@ const (
 	flushTime = 50 * time.Millisecond
 	// closeInterval is how often connections are looked at during a shutdown.
 	closeInterval = 10 * time.Millisecond
+	// writeTimeout is how long the reader of a stream may take nothing.
+	writeTimeout = 10 * time.Second
+	// unsentBytes bounds what waits to be sent on a stream; Linux doubles it.
+	unsentBytes = 16 << 10
 )
 
 // Connections knows which connections wait for a request. On shutdown Hertz
-// waits for each of them until its idle timeout; CloseIdle makes that short.
+// waits for each of them until its idle timeout; Drain makes that short.
 type Connections struct {
+	draining context.Context // ends when Drain begins
+	drain    context.CancelFunc
+
 	mu    sync.Mutex
 	known map[*connection]struct{}
 }
 
 type connection struct {
 	network.Conn
+	raw   netpoll.Connection
+	alive context.Context // ends when the other side closes it
 	busy  bool
 	since time.Time // of being busy or not
 }
@@ -36,7 +46,8 @@ type connectionKey struct{}
 
 // NewConnections makes a Connections that knows none.
 func NewConnections() *Connections {
-	return &Connections{known: map[*connection]struct{}{}}
+	draining, drain := context.WithCancel(context.Background()) // lives as long as the server
+	return &Connections{draining: draining, drain: drain, known: map[*connection]struct{}{}}
 }
 
 // OnConnect makes a connection known until it is closed.
@@ -49,7 +60,7 @@ func (cs *Connections) OnConnect(ctx context.Context, conn network.Conn) context
 	if !ok {
 		return ctx
 	}
-	c := &connection{Conn: conn, since: time.Now()}
+	c := &connection{Conn: conn, raw: raw, alive: ctx, since: time.Now()}
 	cs.mu.Lock()
 	cs.known[c] = struct{}{}
 	cs.mu.Unlock()
@@ -71,15 +82,43 @@ func (cs *Connections) mark(ctx context.Context, busy bool) {
 	}
 }
 
-// handler marks connections as busy while a request is handled.
+// handler marks connections as busy while a request is handled. A command that
+// was begun goes on when its caller has gone: ctx ends with none of them.
 func (cs *Connections) handler(ctx context.Context, c *app.RequestContext) {
 	cs.mark(ctx, true)
 	defer cs.mark(ctx, false)
-	c.Next(ctx)
+	c.Next(context.WithoutCancel(ctx))
 }
 
-// CloseIdle closes connections as they become idle, until ctx ends.
-func (cs *Connections) CloseIdle(ctx context.Context) {
+// stream makes the connection of ctx one that sends for long: what it has not
+// sent is bounded, and the new ctx ends when the other side has gone, or Drain begins.
+func (cs *Connections) stream(ctx context.Context) (streaming context.Context, end func(), err error) {
+	streaming, cancel := context.WithCancel(ctx)
+	drained := context.AfterFunc(cs.draining, cancel)
+	gone := func() bool { return true }
+	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
+		gone = context.AfterFunc(c.alive, cancel)
+		err = c.bound()
+	}
+	return streaming, func() { gone(); drained(); cancel() }, err
+}
+
+// bound makes writing wait at unsentBytes, and fail after writeTimeout. Linux
+// itself would keep up to 4 MB for a reader who takes nothing.
+func (c *connection) bound() error {
+	if err := c.SetWriteTimeout(writeTimeout); err != nil {
+		return err
+	}
+	file, ok := c.raw.(netpoll.Conn)
+	if !ok {
+		return nil
+	}
+	return syscall.SetsockoptInt(file.Fd(), syscall.SOL_SOCKET, syscall.SO_SNDBUF, unsentBytes)
+}
+
+// Drain ends streams at once, and closes connections as they become idle, until ctx ends.
+func (cs *Connections) Drain(ctx context.Context) {
+	cs.drain()
 	tick := time.NewTicker(closeInterval)
 	defer tick.Stop()
 	for {

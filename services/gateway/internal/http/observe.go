@@ -39,10 +39,12 @@ func observer(tel *telemetry.Telemetry, newID func() string) (app.HandlerFunc, e
 		c.Next(ctx)
 
 		took, status := time.Since(start), c.Response.StatusCode()
-		duration.Record(ctx, took.Seconds(), metric.WithAttributes(
-			attribute.String("http.request.method", method(c)),
-			attribute.String("http.route", c.FullPath()),
-			attribute.Int("http.response.status_code", status)))
+		if c.Response.GetHijackWriter() == nil { // a stream lasts as long as its reader likes
+			duration.Record(ctx, took.Seconds(), metric.WithAttributes(
+				attribute.String("http.request.method", method(c)),
+				attribute.String("http.route", c.FullPath()),
+				attribute.Int("http.response.status_code", status)))
+		}
 		level := slog.LevelInfo
 		if status >= consts.StatusInternalServerError {
 			level = slog.LevelError

@@ -96,13 +96,17 @@ func ok(c *app.RequestContext, status int, value any) error {
 }
 
 func writeJSON(c *app.RequestContext, status int, contentType string, value any) {
-	body, err := json.Marshal(value, jsontext.EscapeForHTML(true), jsontext.AllowInvalidUTF8(true))
+	body, err := encode(value)
 	if err != nil {
 		_ = c.Error(err)
 		c.SetStatusCode(consts.StatusInternalServerError)
 		return
 	}
 	c.Data(status, contentType, body)
+}
+
+func encode(value any) ([]byte, error) {
+	return json.Marshal(value, jsontext.EscapeForHTML(true), jsontext.AllowInvalidUTF8(true))
 }
 
 func notFound(_ context.Context, c *app.RequestContext) error {

@@ -21,9 +21,11 @@ const (
 
 // Handler answers with what the shop says.
 type Handler struct {
-	shop  *domain.Shop
-	newID func() string
-	docs  documentation
+	shop        *domain.Shop
+	connections *Connections
+	events      watchEvents
+	newID       func() string
+	docs        documentation
 }
 
 // Register adds the routes to router, whose connections are known to
@@ -37,7 +39,11 @@ func Register(router *hertzroute.Engine, connections *Connections, shop *domain.
 	if err != nil {
 		return err
 	}
-	h := &Handler{shop: shop, newID: newID, docs: docs}
+	events, err := newWatchEvents(tel)
+	if err != nil {
+		return err
+	}
+	h := &Handler{shop: shop, connections: connections, events: events, newID: newID, docs: docs}
 	router.Use(connections.handler, observe, recoverer(tel))
 	router.NoRoute(answer(notFound))
 	router.NoMethod(answer(h.methodNotAllowed))
@@ -73,6 +79,7 @@ func (h *Handler) routes() []route {
 		{"GET", "/api/v1/stock/:item_id", h.getStock},
 		{"PUT", "/api/v1/stock/:item_id", h.setStock},
 		{"PATCH", "/api/v1/stock/:item_id", h.configureStock},
+		{"GET", "/api/v1/stock/:item_id/watch", h.watchStock},
 		{"GET", "/api/v1/stock/:item_id/movements", h.listMovements},
 		{"POST", "/api/v1/stock/:item_id/movements", h.createMovement},
 		{"GET", "/api/v1/reservations", h.listReservations},
