@@ -186,7 +186,7 @@ func (t *topic) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(pause/2 + rand.N(pause)): // not all at once, when a stock service was stopped
+		case <-time.After(pause/2 + rand.N(pause)): //nolint:gosec // not all at once, when a stock service was stopped: no secret
 		}
 		pause = min(2*pause, maxPause)
 	}

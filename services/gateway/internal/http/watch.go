@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cloudwego/hertz/pkg/app"
@@ -81,15 +82,13 @@ func (h *Handler) watchStock(ctx context.Context, c *app.RequestContext) error {
 // browser that comes back says it in the header, with the URL it began with.
 func watchCursor(c *app.RequestContext) (int64, error) {
 	field, text := headerLastEventID, string(c.GetHeader(headerLastEventID))
-	if text == "" {
-		given := false
-		if text, given = c.GetQuery("cursor"); !given {
-			return 0, nil
-		}
-		field = "cursor"
+	if query, given := c.GetQuery("cursor"); text == "" && given {
+		field, text = "cursor", query
+	} else if text == "" {
+		return 0, nil
 	}
 	cursor, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || cursor < 0 || text[0] == '+' {
+	if err != nil || cursor < 0 || strings.HasPrefix(text, "+") {
 		return 0, fault.Invalid(field, "must be the id of an event, an integer from 0, not %q", text)
 	}
 	return cursor, nil

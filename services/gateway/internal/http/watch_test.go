@@ -1,0 +1,411 @@
+package http
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	stdhttp "net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cloudwego/hertz/pkg/app/server"
+	"github.com/cloudwego/hertz/pkg/common/hlog"
+
+	"github.com/kiteshop/kiteshop/services/gateway/internal/domain"
+	"github.com/kiteshop/kiteshop/services/internal/fault"
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
+	"github.com/kiteshop/kiteshop/services/internal/transport"
+)
+
+func TestMain(m *testing.M) {
+	hlog.SetOutput(io.Discard)
+	os.Exit(m.Run())
+}
+
+// catalogue has items 1 to 9.
+type catalogue struct{ domain.Items }
+
+func (catalogue) Get(_ context.Context, id int64) (domain.Item, error) {
+	if id > 9 {
+		return domain.Item{}, fault.New(fault.NotFound, "there is no item %d", id)
+	}
+	return domain.Item{ID: id}, nil
+}
+
+// inventory has 3 units of every item, and tells of changes as a test says.
+type inventory struct {
+	domain.Stocks
+	states chan domain.StockState
+}
+
+func stockOf(id, units int64) domain.Stock {
+	return domain.Stock{ItemID: id, Balance: domain.Balance{OnHand: units, Available: units, Version: units}, Policy: "deny", DefaultLocation: "main"}
+}
+
+func (inventory) Get(_ context.Context, id int64) (domain.Stock, error) { return stockOf(id, 3), nil }
+
+func (i inventory) Watch(ctx context.Context, id, _ int64, take func(domain.StockState)) error {
+	take(domain.StockState{Stock: stockOf(id, 3), Cursor: 3})
+	for {
+		select {
+		case state := <-i.states:
+			take(state)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// served is the gateway's HTTP side in front of an inventory.
+type served struct {
+	t           *testing.T
+	address     string
+	states      chan domain.StockState
+	watches     *domain.Watches
+	connections *Connections
+	metrics     stdhttp.Handler
+}
+
+func serve(t *testing.T) served {
+	t.Helper()
+	tel, err := telemetry.New("gateway", telemetry.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := transport.Listen("http", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stocks := inventory{states: make(chan domain.StockState)}
+	shop := &domain.Shop{Items: catalogue{}, Stocks: stocks, Watches: domain.NewWatches(stocks)}
+	connections := NewConnections()
+	hertz := server.New(server.WithListener(ln), server.WithStreamBody(true), server.WithOnConnect(connections.OnConnect),
+		server.WithSenseClientDisconnection(true), server.WithHandleMethodNotAllowed(true))
+	if err := Register(hertz.Engine, connections, shop, tel, func() string { return "id" }); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = hertz.Run() }()
+	t.Cleanup(func() { _ = hertz.Close() })
+	return served{t, ln.Addr().String(), stocks.states, shop.Watches, connections, tel.Metrics}
+}
+
+// change tells all who watch item 7 how many units there are now.
+func (s served) change(units int64) {
+	s.states <- domain.StockState{Stock: stockOf(7, units), Cursor: units}
+}
+
+// get opens a stream; the body ends with the test.
+func (s served) get(path string, header ...string) *stdhttp.Response {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	s.t.Cleanup(cancel)
+	request, err := stdhttp.NewRequestWithContext(ctx, "GET", "http://"+s.address+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, line := range header {
+		if name, value, given := strings.Cut(line, ": "); given {
+			request.Header.Set(name, value)
+		}
+	}
+	response, err := stdhttp.DefaultClient.Do(request)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = response.Body.Close() })
+	return response
+}
+
+// wantReaders waits until so many watch.
+func (s served) wantReaders(want int) {
+	s.t.Helper()
+	got := -1
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if _, got = s.watches.Count(); got == want {
+			return
+		}
+	}
+	s.t.Fatalf("%d readers, want %d", got, want)
+}
+
+// block reads to the next empty line.
+func block(t *testing.T, from *bufio.Reader) string {
+	t.Helper()
+	var lines strings.Builder
+	for {
+		line, err := from.ReadString('\n')
+		if err != nil {
+			t.Fatalf("%v after %q", err, lines.String())
+		}
+		if line == "\n" {
+			return lines.String()
+		}
+		lines.WriteString(line)
+	}
+}
+
+// stateEvent is the event of so many units, with more members at its end.
+func stateEvent(units int64, more string) string {
+	return fmt.Sprintf("id: %d\nevent: stock\ndata: "+`{"item_id":7,"on_hand":%[1]d,"available":%[1]d,"held":0,"committed":0,"version":%[1]d,"policy":"deny",`+
+		`"backorder_limit":null,"default_location":"main","low_stock_threshold":null,"locations":[]%s}`+"\n", units, more)
+}
+
+func TestAWatchIsAStreamOfStates(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	response := s.get("/api/v1/stock/7/watch")
+	for name, want := range map[string]string{
+		"Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store", "X-Accel-Buffering": "no", "X-Request-Id": "id",
+	} {
+		if got := response.Header.Get(name); response.StatusCode != stdhttp.StatusOK || got != want {
+			t.Errorf("status %d with %s: %s, want %s", response.StatusCode, name, got, want)
+		}
+	}
+	body := bufio.NewReader(response.Body)
+	if got := block(t, body); got != "retry: 2000\n" {
+		t.Errorf("it begins with %q", got)
+	}
+	if got := block(t, body); got != stateEvent(3, "") {
+		t.Errorf("the first event is %s, want %s", got, stateEvent(3, ""))
+	}
+	s.change(4)
+	if got := block(t, body); got != stateEvent(4, "") {
+		t.Errorf("after a change comes %s, want %s", got, stateEvent(4, ""))
+	}
+	s.states <- domain.StockState{Stock: stockOf(7, 9), Cursor: 9, Behind: true}
+	if got, want := block(t, body), stateEvent(9, `,"behind":true`); got != want {
+		t.Errorf("after states were left out comes %s, want %s", got, want)
+	}
+}
+
+func TestAWatchGoesOnAfterTheLastEventThatWasSeen(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		query, header string
+		want          int64
+	}{
+		"nothing seen":          {"", "", 3},
+		"an older one":          {"?cursor=2", "", 3},
+		"this one":              {"?cursor=3", "", 4},
+		"this one, as browsers": {"?cursor=2", "Last-Event-ID: 3", 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := serve(t)
+			body := bufio.NewReader(s.get("/api/v1/stock/7/watch"+c.query, c.header).Body)
+			block(t, body)
+			s.wantReaders(1)
+			if c.want == 4 {
+				s.change(4)
+			}
+			if got := block(t, body); got != stateEvent(c.want, "") {
+				t.Errorf("the first event is %s, want %s", got, stateEvent(c.want, ""))
+			}
+		})
+	}
+}
+
+func TestAWatchThatCannotBeIsRefused(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	for _, c := range []struct {
+		path, header string
+		status       int
+		says         string
+	}{
+		{"/api/v1/stock/x/watch", "", 400, `item_id must be a positive integer, not \"x\"`},
+		{"/api/v1/stock/7/watch?cursor=-1", "", 400, `cursor must be the id of an event, an integer from 0, not \"-1\"`},
+		{"/api/v1/stock/7/watch?cursor=", "", 400, `cursor must be the id of an event, an integer from 0, not \"\"`},
+		{"/api/v1/stock/7/watch?cursor=%2B1", "", 400, `cursor must be the id of an event, an integer from 0, not \"+1\"`},
+		{"/api/v1/stock/7/watch", "Last-Event-ID: abc", 400, `Last-Event-ID must be the id of an event, an integer from 0, not \"abc\"`},
+		{"/api/v1/stock/7/watch?since=1", "", 400, `since is no parameter of this path; it takes cursor`},
+		{"/api/v1/stock/10/watch", "", 404, `there is no item 10`},
+	} {
+		response := s.get(c.path, c.header)
+		text, err := io.ReadAll(response.Body)
+		if err != nil || response.StatusCode != c.status || !strings.Contains(string(text), c.says) || response.Header.Get("Content-Type") != "application/problem+json" {
+			t.Errorf("%s %s: %d %s (error %v), want %d %s", c.path, c.header, response.StatusCode, text, err, c.status, c.says)
+		}
+	}
+	s.wantReaders(0)
+}
+
+func TestAWatchAnswersHEADWithoutWatching(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	response, err := stdhttp.Head("http://" + s.address + "/api/v1/stock/7/watch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != stdhttp.StatusOK || response.Header.Get("Content-Type") != "text/event-stream; charset=utf-8" {
+		t.Errorf("%s with %v", response.Status, response.Header)
+	}
+	s.wantReaders(0)
+	gone, err := stdhttp.Head("http://" + s.address + "/api/v1/stock/10/watch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gone.Body.Close()
+	if gone.StatusCode != stdhttp.StatusNotFound {
+		t.Errorf("an item that does not exist: %s", gone.Status)
+	}
+}
+
+func TestAReaderThatGoesIsNoticedAtOnce(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	for range 3 {
+		response := s.get("/api/v1/stock/7/watch")
+		block(t, bufio.NewReader(response.Body))
+		s.wantReaders(1)
+		_ = response.Body.Close()
+		went := time.Now()
+		s.wantReaders(0)
+		if took := time.Since(went); took > 2*time.Second { // long before a heartbeat could fail
+			t.Errorf("it was noticed after %s", took)
+		}
+	}
+}
+
+func TestStreamsEndCleanlyWhenTheGatewayStops(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	var bodies []io.Reader
+	for range 50 {
+		body := bufio.NewReader(s.get("/api/v1/stock/7/watch").Body)
+		block(t, body)
+		bodies = append(bodies, body)
+	}
+	s.wantReaders(50)
+	stopped := time.Now()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go s.connections.Drain(ctx)
+	for _, body := range bodies {
+		if _, err := io.Copy(io.Discard, body); err != nil { // the chunk that ends the body came
+			t.Errorf("a stream ended with %v", err)
+		}
+	}
+	s.wantReaders(0)
+	if took := time.Since(stopped); took > 2*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+// raw opens a stream over a connection with little room for what is not read.
+func (s served) raw() *net.TCPConn {
+	s.t.Helper()
+	conn, err := net.Dial("tcp", s.address)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = conn.Close() })
+	tcp := conn.(*net.TCPConn)
+	if err := tcp.SetReadBuffer(4 << 10); err != nil {
+		s.t.Fatal(err)
+	}
+	if _, err := fmt.Fprintf(tcp, "GET /api/v1/stock/7/watch HTTP/1.1\r\nHost: shop\r\n\r\n"); err != nil {
+		s.t.Fatal(err)
+	}
+	return tcp
+}
+
+func TestASlowReaderSkipsToTheLastStateAndIsToldSo(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	conn := s.raw()
+	s.wantReaders(1)
+	const last = 5000
+	for units := int64(4); units <= last; units++ {
+		s.change(units)
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	events, behind := 0, 0
+	lines := bufio.NewScanner(conn)
+	for lines.Scan() {
+		line := lines.Text()
+		if !strings.HasPrefix(line, "data: ") {
+			continue
+		}
+		events++
+		if strings.Contains(line, `"behind":true`) {
+			behind++
+		}
+		if strings.Contains(line, fmt.Sprintf(`"version":%d,`, last)) {
+			break
+		}
+	}
+	if lines.Err() != nil || events >= last/2 || behind == 0 || behind > events {
+		t.Errorf("%d events, %d of them behind, of %d states (error %v)", events, behind, last, lines.Err())
+	}
+}
+
+func TestAReaderWhoTakesNothingIsCutOff(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	conn := s.raw()
+	s.wantReaders(1)
+	began, changes := time.Now(), time.NewTicker(time.Millisecond)
+	defer changes.Stop()
+	for units := int64(4); ; units++ {
+		<-changes.C
+		if _, readers := s.watches.Count(); readers == 0 {
+			break
+		}
+		select {
+		case s.states <- domain.StockState{Stock: stockOf(7, units), Cursor: units}:
+		case <-time.After(time.Second): // nobody watches any more
+		}
+		if time.Since(began) > 2*writeTimeout {
+			t.Fatal("it still watches")
+		}
+	}
+	if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if read, err := io.Copy(io.Discard, conn); read > 256<<10 || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%d bytes were kept for it (error %v)", read, err)
+	}
+}
+
+func TestAStreamIsNoSlowRequestInTheMetrics(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	response := s.get("/api/v1/stock/7/watch")
+	body := bufio.NewReader(response.Body)
+	block(t, body)
+	block(t, body)
+	_ = response.Body.Close()
+	s.wantReaders(0)
+	s.get("/api/v1/stock/10/watch")
+	s.get("/api/v1/stock/7")
+
+	answer := httptest.NewRecorder()
+	s.metrics.ServeHTTP(answer, httptest.NewRequest(stdhttp.MethodGet, "/metrics", nil))
+	var counts, events []string
+	for line := range strings.Lines(answer.Body.String()) {
+		if strings.HasPrefix(line, "http_server_request_duration_seconds_count") {
+			_, route, _ := strings.Cut(line, `http_route="`)
+			counts = append(counts, strings.SplitN(route, `"`, 2)[0]+" "+line[strings.LastIndexByte(line, ' ')+1:])
+		}
+		if strings.HasPrefix(line, "gateway_watch_events_total") {
+			events = append(events, line[strings.LastIndexByte(line, ' ')+1:])
+		}
+	}
+	if got, want := strings.Join(counts, ""), "/api/v1/stock/:item_id 1\n/api/v1/stock/:item_id/watch 1\n"; got != want {
+		t.Errorf("counted %q, want %q", got, want)
+	}
+	if len(events) != 1 || events[0] != "1\n" || !bytes.Contains(answer.Body.Bytes(), []byte(`event="stock"`)) {
+		t.Errorf("events %q, want 1", events)
+	}
+}
