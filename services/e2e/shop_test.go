@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cloudwego/hertz/pkg/common/hlog"
@@ -69,21 +70,29 @@ type running struct {
 // open starts a shop that stops with the test.
 func open(t testing.TB, cfg shop.Config) running {
 	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
+	s, _ := openUntil(t, cfg)
+	return s
+}
+
+// openUntil starts a shop that runs until stop, or until the test ends.
+func openUntil(t testing.TB, cfg shop.Config) (s running, stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
 	opened, err := shop.New(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() { ended <- opened.Run(ctx, func() { close(ready) }) }()
-	t.Cleanup(func() {
-		stop()
+	stop = sync.OnceFunc(func() {
+		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("the shop ended with %v", err)
 		}
 	})
+	t.Cleanup(stop)
 	<-ready
-	return running{opened, client{t: t, base: "http://" + opened.Addr().String()}}
+	return running{opened, client{t: t, base: "http://" + opened.Addr().String()}}, stop
 }
 
 // process is a shop in a process of its own.
