@@ -36,11 +36,12 @@ const (
 	patience = 60 * time.Second
 )
 
-// serveAll starts a server with a Protobuf and a Thrift service.
+// serveAll starts a server with a Protobuf service, one that streams and a Thrift service.
 func serveAll(t testing.TB, get func(context.Context, int64) (*item.GetItemResp, error)) *running {
 	t.Helper()
 	return serveAny(t, func(s *transport.Server) error {
-		return errors.Join(itemservice.RegisterService(s, &items{get: get}),
+		streaming := stocks{watch: countUp, sync: echo}
+		return errors.Join(itemservice.RegisterService(s, &items{get: get}), streaming.register(s),
 			activityservice.RegisterService(s, &trends{get: trending, viewed: make(chan []*activity.Record, 1000)}))
 	}, nil)
 }
@@ -516,6 +517,12 @@ func FuzzHTTP2(f *testing.F) {
 	fuzz(f, http2Bytes(func(f *http2.Framer) {
 		call(f, 1)
 		_ = f.WriteData(1, true, []byte(request))
+	}), http2Bytes(func(f *http2.Framer) {
+		callPath(f, 1, watchStock)
+		_ = f.WriteData(1, true, []byte("\x00\x00\x00\x00\x02\x10\x07"))
+		callPath(f, 3, syncStock)
+		_ = f.WriteData(3, false, []byte("\x00\x00\x00\x00\x02\x10\x07\x00\x00\x00\x00\x02\x10\x08"))
+		_ = f.WriteData(3, true, emptyRequest)
 	}), http2Bytes(func(f *http2.Framer) {
 		_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headers(getItem)[:5]})
 		_ = f.WriteContinuation(1, true, headers(getItem)[5:])

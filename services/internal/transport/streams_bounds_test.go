@@ -213,6 +213,27 @@ func TestABidirectionalStreamOnWhichNothingComesEnds(t *testing.T) {
 	}
 }
 
+func TestTheStreamsOfOneConnectionAreBounded(t *testing.T) {
+	t.Parallel()
+	const more = 72
+	server := serveStock(t, stocks{watch: watchUntilTheEnd})
+	conn := connect(t, server)
+	if _, err := conn.Write(http2Bytes(func(f *http2.Framer) {
+		for i := range uint32(streams + more) {
+			callPath(f, 2*i+1, watchStock)
+			_ = f.WriteData(2*i+1, true, emptyRequest)
+		}
+	})); err != nil {
+		t.Fatal(err)
+	}
+	for _, end := range readTrailers(t, conn, more) {
+		if end != "refused" {
+			t.Errorf("a stream beyond the bound ended with %s", end)
+		}
+	}
+	await(t, func() bool { return metricSum(t, server, `rpc_server_streams_open\{.*\}`) == streams })
+}
+
 func TestTheStreamsOfAllConnectionsTogetherAreBounded(t *testing.T) {
 	t.Parallel()
 	const bound = 3

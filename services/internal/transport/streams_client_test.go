@@ -2,10 +2,12 @@ package transport_test
 
 import (
 	"context"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
 	kitextransport "github.com/cloudwego/kitex/transport"
@@ -185,4 +187,65 @@ func TestAMessageThatIsTooLargeForAStreamHasAKnownOutcome(t *testing.T) {
 	_, err = stream.Recv(t.Context())
 	internal := *fault.New(fault.Internal, "an internal error")
 	wantFaults(t, err, internal, internal)
+}
+
+func TestAStreamWhoseServerHasFallenSilentEnds(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("it takes the 30 s that a client waits for a sign of life")
+	}
+	server := serveStock(t, stocks{watch: watchUntilTheEnd})
+	proxy, silence := silencing(t, server.Addr())
+	stream, err := dialStock(t, proxy).WatchStock(t.Context(), &stock.WatchStockReq{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	silence()
+	start := time.Now()
+	_, err = stream.Recv(t.Context())
+	if got := fault.CodeOf(transport.ReadFault("stock", err)); got != fault.Unavailable || time.Since(start) > patience {
+		t.Errorf("after %s the stream ended as %s: %v", time.Since(start), got, err)
+	}
+}
+
+// silencing is a proxy that can be told to keep its connections and to forward nothing more.
+func silencing(t *testing.T, to net.Addr) (at net.Addr, silence func()) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	var silent atomic.Bool
+	forward := func(from, to net.Conn) {
+		bytes := make([]byte, 64<<10)
+		for {
+			n, err := from.Read(bytes)
+			if err != nil {
+				return
+			}
+			if !silent.Load() {
+				_, _ = to.Write(bytes[:n])
+			}
+		}
+	}
+	go func() {
+		for {
+			client, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", to.String())
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _, _ = client.Close(), server.Close() })
+			go forward(client, server)
+			go forward(server, client)
+		}
+	}()
+	return ln.Addr(), func() { silent.Store(true) }
 }
