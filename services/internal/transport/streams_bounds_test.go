@@ -327,6 +327,10 @@ func TestMessagesOfStreamsAreBounded(t *testing.T) {
 			t.Errorf("an answer of %d bytes: %v, want %s", size, err, want)
 		}
 		stream := f.open(t.Context(), syncStock)
+		stream.send(`{}`) // what comes first must come within 5 s
+		if _, err := stream.number("batch"); err != nil {
+			t.Fatal(err)
+		}
 		stream.send(fmt.Sprintf(`{"actor":%q}`, strings.Repeat("x", size)))
 		if _, err := stream.number("batch"); status.Code(err) != want {
 			t.Errorf("a request of %d bytes: %v, want %s", size, err, want)
