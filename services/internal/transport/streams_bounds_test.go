@@ -188,6 +188,38 @@ func TestAStreamThatNobodyReadsEnds(t *testing.T) {
 	}
 }
 
+func TestAStreamThatNobodyReadsHoldsUpTheStopNoLongerThanItsGrace(t *testing.T) {
+	t.Parallel()
+	began, ended := make(chan struct{}), make(chan error, 1)
+	server := serveStock(t, stocks{watch: func(ctx context.Context, _ *stock.WatchStockReq, to stock.StockService_WatchStockServer) error {
+		close(began)
+		for {
+			if err := to.Send(ctx, &stock.WatchStockResp{Stock: &stock.Stock{DefaultLocation: strings.Repeat("x", 1000)}}); err != nil {
+				ended <- err
+				return err
+			}
+		}
+	}})
+	conn := connect(t, server)
+	if _, err := conn.Write(http2Bytes(func(f *http2.Framer) {
+		callPath(f, 1, watchStock)
+		_ = f.WriteData(1, true, emptyRequest)
+	})); err != nil {
+		t.Fatal(err)
+	}
+	<-began
+	start := time.Now()
+	if err := server.stop(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("stopping took %s, and the grace is 5 s", took)
+	}
+	if err := <-ended; fault.CodeOf(err) != fault.Unavailable {
+		t.Errorf("Send = %v", err)
+	}
+}
+
 func TestABidirectionalStreamOnWhichNothingComesEnds(t *testing.T) {
 	t.Parallel()
 	server := serveStockWithin(t, stocks{sync: echo, watch: watchUntilTheEnd}, 10, 100*time.Millisecond, time.Minute)
