@@ -183,6 +183,36 @@ func TestEveryCommandTellsTheItemsWhoseStockItChangedOnce(t *testing.T) {
 	})
 }
 
+func TestAChangeIsToldWhenItCanBeSeen(t *testing.T) {
+	t.Parallel()
+	onEachEngine(t, func(t *testing.T, db database) {
+		var (
+			opened = make(chan struct{})
+			store  *Store
+			told   = newHearing()
+		)
+		store = db.open(t, Options{Changed: func(items ...int64) {
+			<-opened
+			for _, id := range items {
+				if stocks, err := store.Stock(context.Background(), []int64{id}); err != nil || stocks[0].Total().Version != 1 {
+					t.Errorf("item %d is told when there is %+v, %v; want its first version", id, stocks, err)
+				}
+			}
+			told.changed(items...)
+		}})
+		close(opened)
+		for item := range int64(10) {
+			receive(t, store, item+1, 5)
+			if told.times(item+1) == 0 {
+				t.Errorf("the change of item %d is answered before it is told", item+1)
+			}
+		}
+		if err := store.Close(); err != nil { // before the test ends, which Changed looks at
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestAProcessHearsWhichItemsAnotherHasChanged(t *testing.T) {
 	t.Parallel()
 	db := onPostgres(t)
