@@ -215,6 +215,7 @@ func TestASlowWatcherIsToldThatItIsBehindAndThenSeesTheLastState(t *testing.T) {
 		s.set(7, 7, nil)
 		w.Changed(7)
 		time.Sleep(time.Minute)
+		slow.end(t, "")
 		var behind []bool
 		for _, state := range slow.states {
 			behind = append(behind, state.Behind)
@@ -222,7 +223,6 @@ func TestASlowWatcherIsToldThatItIsBehindAndThenSeesTheLastState(t *testing.T) {
 		if got := slow.versions(); !slices.Equal(got, []int64{1, 6, 7}) || !slices.Equal(behind, []bool{false, true, false}) {
 			t.Errorf("states of the versions %v, behind %v; want 1, 6 and 7, behind at 6", got, behind)
 		}
-		slow.end(t, "")
 		if counts := w.Counts(); counts.Sent != 3 || counts.LeftOut != 4 {
 			t.Errorf("%+v, want 3 sent and 4 left out", counts)
 		}
