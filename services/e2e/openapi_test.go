@@ -218,6 +218,8 @@ func TestAnswersAreAsOpenAPIDescribesThem(t *testing.T) {
 		{"POST", movements, `{"delta":-2,"reason":"sold"}`, "Idempotency-Key: sale", 422},
 		{"POST", movements, `{"delta":-1000000,"reason":"sold"}`, "", 409},
 		{"POST", movements, `{"delta":0,"reason":"sold"}`, "", 400},
+		{"GET", stock + "/watch?cursor=x", "", "", 400},
+		{"GET", "/api/v1/stock/77/watch", "", "Last-Event-ID: 3", 404},
 		{"GET", movements + "?limit=1", "", "", 200},
 		{"GET", movements + "?cursor=AAAA", "", "", 400},
 		{"GET", "/api/v1/stock/77/movements", "", "", 404},
@@ -251,6 +253,11 @@ func TestAnswersAreAsOpenAPIDescribesThem(t *testing.T) {
 			d.check(t, request.method, request.path, request.body, media, got)
 		})
 	}
+
+	watched := s.watch(stock + "/watch") // which has no end
+	d.check(t, "GET", stock+"/watch", "", "", answer{http.StatusOK, watched.header, ""})
+	content, pointer := d.at("paths", "/api/v1/stock/{item_id}", "get", "responses", "200", "content")
+	d.validate(t, content, pointer, "application/json", watched.next().data)
 
 	paths, _ := d.at("paths")
 	for path, methods := range paths {

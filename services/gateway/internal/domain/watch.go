@@ -28,7 +28,7 @@ const (
 // StockState is the stock of an item as it was at one moment.
 type StockState struct {
 	Stock Stock
-	// Cursor grows with every change.
+	// Cursor grows with every change, until the database is restored from a copy.
 	Cursor int64
 	// Behind: states before this one were left out.
 	Behind bool
@@ -36,8 +36,8 @@ type StockState struct {
 
 // StockWatcher follows the stock of items.
 type StockWatcher interface {
-	// Watch hands over the state as it is, unless cursor is already that of it,
-	// and then each newer one, until ctx ends or stock breaks off. Cursor 0 is
+	// Watch hands over the state as it is, unless cursor is that of it, and then
+	// each later one, until ctx ends or stock breaks off. Cursor 0 is
 	// that of no state. It always returns an error.
 	Watch(ctx context.Context, itemID, cursor int64, take func(StockState)) error
 }
@@ -65,7 +65,7 @@ func (w *Watches) Count() (items, readers int) {
 }
 
 // Open waits until the stock of an item is known and gives a reader of it. With
-// the cursor of a state that was seen, it reads what is newer; 0 is that of none.
+// the cursor of the state that is now it reads what comes later; 0 is that of none.
 func (w *Watches) Open(ctx context.Context, itemID, cursor int64) (*Reader, error) {
 	t, err := w.join(itemID)
 	if err != nil {
@@ -85,7 +85,7 @@ func (w *Watches) Open(ctx context.Context, itemID, cursor int64) (*Reader, erro
 		r.Close()
 		return nil, err
 	}
-	if now := t.now.Load(); cursor > 0 && cursor >= now.Cursor && !now.Away {
+	if now := t.now.Load(); cursor > 0 && cursor == now.Cursor && !now.Away {
 		r.seen = now
 	}
 	return r, nil
@@ -205,7 +205,7 @@ func (t *topic) take(state StockState) {
 	switch {
 	case now == nil:
 		t.next(&Moment{StockState: state})
-	case state.Cursor > now.Cursor:
+	case state.Cursor != now.Cursor:
 		t.next(&Moment{StockState: state, count: now.count + 1})
 	case now.Away:
 		t.next(&Moment{StockState: now.StockState, count: now.count})

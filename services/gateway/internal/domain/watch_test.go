@@ -164,9 +164,10 @@ func TestStatesThatStockLeftOutAreToldToThoseWhoWatchedThen(t *testing.T) {
 	})
 }
 
-func TestAReaderWithACursorIsGivenWhatIsNewer(t *testing.T) {
+// A cursor that is ahead is that of a database which has been restored since.
+func TestAReaderWithTheCursorOfTheStateThatIsNowWaitsForAnother(t *testing.T) {
 	t.Parallel()
-	for cursor, first := range map[int64]string{0: "3", 2: "3", 3: "", 4: ""} {
+	for cursor, first := range map[int64]string{0: "3", 2: "3", 3: "", 4: "3"} {
 		t.Run(fmt.Sprint(cursor), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
@@ -180,6 +181,8 @@ func TestAReaderWithACursorIsGivenWhatIsNewer(t *testing.T) {
 				wantMoment(t, reader, first)
 				stream.take(state(5))
 				wantMoment(t, reader, "5")
+				stream.take(state(1))
+				wantMoment(t, reader, "1")
 			})
 		})
 	}
