@@ -19,8 +19,9 @@ import (
 // BenchmarkWatchers has 10,000 watchers of one hot item on a gateway in a
 // process of its own. One iteration is a second of reservations by 4 callers
 // at another gateway. The figures: memory of the gateway for a watcher that
-// waits, events that all watchers get in a second, and, as medians, the time
-// from the last answer to a caller until every watcher has the last state.
+// waits, and after the load; events that all watchers get in a second, and the
+// gateway's processor time for one; and, as medians, the time from the last
+// answer to a caller until every watcher has the last state.
 func BenchmarkWatchers(b *testing.B) {
 	const watchers = 10_000
 	cfg := config(b.TempDir())
@@ -41,7 +42,7 @@ func BenchmarkWatchers(b *testing.B) {
 
 	reserve := post(b, &http.Client{}, shop.base+"/api/v1/reservations", `{"lines":[{"item_id":1024,"quantity":1}]}`, http.StatusCreated)
 	var settled, rates []float64
-	events, began := crowd.events.Load(), time.Now()
+	events, began, used := crowd.events.Load(), time.Now(), cpu(b, gateway.Process.Pid)
 	for b.Loop() {
 		rates = append(rates, round(b, 4, reserve).rate)
 		ended := time.Now()
@@ -50,13 +51,14 @@ func BenchmarkWatchers(b *testing.B) {
 		eventually(b, "every watcher has the last state", func() bool { return crowd.have(last.Version) })
 		settled = append(settled, float64(time.Since(ended))/float64(time.Millisecond))
 	}
-	seen := float64(crowd.events.Load()-events) / time.Since(began).Seconds()
+	seen := float64(crowd.events.Load() - events)
+	b.ReportMetric(seen/time.Since(began).Seconds(), "events/s")
+	b.ReportMetric(float64((cpu(b, gateway.Process.Pid)-used).Microseconds())/seen, "cpu-µs/event")
 	slices.Sort(settled)
 	slices.Sort(rates)
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(float64(waiting-before)/watchers, "B/watcher")
 	b.ReportMetric(float64(memory(b, gateway.Process.Pid)-before)/watchers, "B/watcher-after")
-	b.ReportMetric(seen, "events/s")
 	b.ReportMetric(rates[len(rates)/2], "reservations/s")
 	b.ReportMetric(settled[len(settled)/2], "settled-ms")
 	b.ReportMetric(settled[len(settled)-1], "settled-max-ms")
@@ -76,6 +78,26 @@ func memory(b *testing.B, pid int) int64 {
 		b.Fatal(err)
 	}
 	return n << 10
+}
+
+// cpu is the processor time that a process has used.
+func cpu(b *testing.B, pid int) time.Duration {
+	b.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	const user, system, ticks = 11, 12, 100 // fields after the name in parentheses; ticks in a second
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	var sum int64
+	for _, field := range []int{user, system} {
+		n, err := strconv.ParseInt(fields[field], 10, 64)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sum += n
+	}
+	return time.Duration(sum) * time.Second / ticks
 }
 
 // crowd is many who watch item 1024.

@@ -116,8 +116,11 @@ func newShop(cfg Config, registry *discovery.Registry) (*domain.Shop, error) {
 
 func httpPart(hertz *server.Hertz, ln net.Listener, connections *http.Connections) lifecycle.Part {
 	return lifecycle.Part{
-		Name:  "http server",
-		Serve: hertz.Run,
+		Name: "http server",
+		Serve: func() error {
+			go connections.Watch()
+			return hertz.Run()
+		},
 		Stop: func(ctx context.Context) error {
 			defer ln.Close() // a server that never ran does not know its listener
 			if !hertz.IsRunning() {

@@ -22,6 +22,10 @@ const (
 	writeTimeout = 10 * time.Second
 	// unsentBytes bounds what waits to be sent on a stream; Linux doubles it.
 	unsentBytes = 16 << 10
+	// unreadBytes is how much the reader of a stream may send meanwhile, and
+	// unreadInterval how often that is looked at.
+	unreadBytes    = 64 << 10
+	unreadInterval = 100 * time.Millisecond
 )
 
 // Connections knows which connections wait for a request. On shutdown Hertz
@@ -39,7 +43,8 @@ type connection struct {
 	raw   netpoll.Connection
 	alive context.Context // ends when the other side closes it
 	busy  bool
-	since time.Time // of being busy or not
+	since time.Time          // of being busy or not
+	end   context.CancelFunc // of the stream that is sent on it; nil: there is none
 }
 
 type connectionKey struct{}
@@ -91,16 +96,41 @@ func (cs *Connections) handler(ctx context.Context, c *app.RequestContext) {
 }
 
 // stream makes the connection of ctx one that sends for long: what it has not
-// sent is bounded, and the new ctx ends when the other side has gone, or Drain begins.
+// sent is bounded, and the new ctx ends when the other side has gone or sends
+// more, or Drain begins. The connection is closed after it.
 func (cs *Connections) stream(ctx context.Context) (streaming context.Context, end func(), err error) {
 	streaming, cancel := context.WithCancel(ctx)
 	drained := context.AfterFunc(cs.draining, cancel)
-	gone := func() bool { return true }
-	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
-		gone = context.AfterFunc(c.alive, cancel)
-		err = c.bound()
+	c, ok := ctx.Value(connectionKey{}).(*connection)
+	if !ok {
+		return streaming, func() { drained(); cancel() }, nil
 	}
-	return streaming, func() { gone(); drained(); cancel() }, err
+	gone := context.AfterFunc(c.alive, cancel)
+	cs.mu.Lock()
+	c.end = cancel
+	cs.mu.Unlock()
+	return streaming, func() { gone(); drained(); cancel() }, c.bound()
+}
+
+// Watch ends streams whose readers send more than unreadBytes, until Drain: netpoll
+// (v0.7.3) keeps all that comes.
+func (cs *Connections) Watch() {
+	tick := time.NewTicker(unreadInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-cs.draining.Done():
+			return
+		case <-tick.C:
+		}
+		cs.mu.Lock()
+		for c := range cs.known {
+			if c.end != nil && c.Len() > unreadBytes {
+				c.end()
+			}
+		}
+		cs.mu.Unlock()
+	}
 }
 
 // bound makes writing wait at unsentBytes, and fail after writeTimeout. Linux

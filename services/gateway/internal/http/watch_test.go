@@ -91,6 +91,7 @@ func serve(t *testing.T) served {
 	if err := Register(hertz.Engine, connections, shop, tel, func() string { return "id" }); err != nil {
 		t.Fatal(err)
 	}
+	go connections.Watch()
 	go func() { _ = hertz.Run() }()
 	t.Cleanup(func() { _ = hertz.Close() })
 	return served{t, ln.Addr().String(), stocks.states, shop.Watches, connections, tel.Metrics}
@@ -376,6 +377,24 @@ func TestAReaderWhoTakesNothingIsCutOff(t *testing.T) {
 	if read, err := io.Copy(io.Discard, conn); read > 256<<10 || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("%d bytes were kept for it (error %v)", read, err)
 	}
+}
+
+func TestAReaderWhoSendsMuchIsCutOff(t *testing.T) {
+	t.Parallel()
+	s := serve(t)
+	conn := s.raw()
+	s.wantReaders(1)
+	junk, sent := make([]byte, 64<<10), 0
+	var err error
+	for err == nil && sent < 256<<20 {
+		var n int
+		n, err = conn.Write(junk)
+		sent += n
+	}
+	if err == nil {
+		t.Errorf("%d bytes were taken", sent)
+	}
+	s.wantReaders(0)
 }
 
 func TestAStreamIsNoSlowRequestInTheMetrics(t *testing.T) {
