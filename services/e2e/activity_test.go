@@ -92,6 +92,7 @@ func TestTrendsShowWhatIsLookedAtAndBought(t *testing.T) {
 		"?limit=0":    {"limit", `must be an integer from 1 to 100, not "0"`},
 		"?limit=101":  {"limit", `must be an integer from 1 to 100, not "101"`},
 		"?kind=liked": {"kind", `must be viewed, bought or both, not "liked"`},
+		"?kind=":      {"kind", `must be viewed, bought or both, not ""`},
 		"?cursor=x":   {"cursor", "is no parameter of this path; it takes limit, kind"},
 	} {
 		var refused problem

@@ -51,6 +51,8 @@ func TestBadInputIsAnsweredWithWhatIsWrongAndWhatIsAllowed(t *testing.T) {
 		{"wrong content type", "POST", items, `title=x`, "Content-Type: application/x-www-form-urlencoded", 415, "unsupported_media_type", "", `the Content-Type is "application/x-www-form-urlencoded"; it must be application/json`},
 		{"wrong charset", "POST", items, `{}`, "Content-Type: application/json; charset=latin1", 415, "unsupported_media_type", "", `the charset is "latin1"; it must be utf-8`},
 		{"body over the limit", "POST", items, `{"title":"` + strings.Repeat("a", 1<<20) + `"}`, "", 413, "body_too_large", "", "the body has more than 1048576 bytes"},
+		{"empty If-Match", "DELETE", items + "/1024", "", "If-Match: ", 400, "invalid_argument", "If-Match", `must be one ETag of the item as it was given, such as "3", or *`},
+		{"escaped If-Match", "DELETE", items + "/1024", "", `If-Match: "\x31"`, 400, "invalid_argument", "If-Match", `must be one ETag of the item as it was given, such as "3", or *`},
 		{"malformed If-Match", "PATCH", items + "/1024", `{"title":"x"}`, "If-Match: W/3", 400, "invalid_argument", "If-Match", `must be one ETag of the item as it was given, such as "3", or *`},
 		{"made-up cursor", "GET", items + "?cursor=AAAA", "", "", 400, "invalid_argument", "cursor", "is not a cursor of this list; take next_cursor from the page before, with the same query"},
 		{"limit over the most", "GET", items + "?limit=101", "", "", 400, "invalid_argument", "limit", `must be an integer from 1 to 100, not "101"`},

@@ -87,7 +87,8 @@ func TestACountOfAnotherVersionChangesNothing(t *testing.T) {
 		{`{"on_hand":9,"version":2}`, `If-Match: *`, 400, "invalid_argument", `If-Match must be the location's version as an ETag, such as "3"`},
 		{`{"on_hand":9,"version":2}`, `If-Match: 2`, 400, "invalid_argument", `If-Match must be the location's version as an ETag, such as "3"`},
 		{`{"on_hand":9}`, `If-Match: W/"2"`, 400, "invalid_argument", `If-Match must be the location's version as an ETag, such as "3"`},
-		{`{"on_hand":9}`, `If-Match: "-1"`, 400, "invalid_argument", "version must be that of the location, or 0 where there never was any stock"},
+		{`{"on_hand":9}`, `If-Match: "-1"`, 400, "invalid_argument", `If-Match must be the location's version as an ETag, such as "3"`},
+		{`{"on_hand":9}`, `If-Match: `, 400, "invalid_argument", `If-Match must be the location's version as an ETag, such as "3"`},
 		{`{}`, asJSON, 400, "invalid_argument", "on_hand must be given; version must be given, or If-Match: that of the location, or 0 where there never was any stock"},
 		{`{"on_hand":2,"version":2}`, asJSON, 409, "conflict", "7 available, a change of -8 would leave -1, and the policy deny allows no less than 0"}, // 3 are held
 	} {

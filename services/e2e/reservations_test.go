@@ -391,6 +391,8 @@ func TestABadReservationIsAnsweredWithWhatIsAllowed(t *testing.T) {
 		{"POST", "/" + made.ID + "/extend", `{"ttl_seconds":-1}`, 400, "ttl_seconds must be 1 to 86400, not -1"},
 		{"POST", "/" + made.ID + "/extend", `{"actor":"ann"}`, 400, "actor is no field of this object"},
 		{"POST", "/" + made.ID + "/extend", ``, 400, "body is empty; it must be a JSON object"},
+		{"POST", "/" + made.ID + "/extend", `null`, 400, "body must be an object, not null"},
+		{"POST", "/" + made.ID + "/commit", `null`, 400, "body must be an object, not null"},
 		{"POST", "/" + made.ID + "/commit", `{"quantity":1}`, 400, "quantity is no field of this object"},
 		{"POST", "/" + made.ID + "/release", `{"lines":[]}`, 400, "lines is no field of this object"},
 		{"POST", "/" + made.ID + "/fulfil", `{"actor":7}`, 400, "actor must be a string"},
@@ -403,6 +405,7 @@ func TestABadReservationIsAnsweredWithWhatIsAllowed(t *testing.T) {
 		{"POST", "/00000000-0000-7000-8000-000000000000/extend", `{}`, 404, `there is no reservation "00000000-0000-7000-8000-000000000000"`},
 		{"GET", "/nobody", ``, 404, `there is no reservation "nobody"`},
 		{"GET", "?state=held", ``, 400, `state must be HELD, COMMITTED, FULFILLED, RELEASED or EXPIRED, not "held"`},
+		{"GET", "?state=", ``, 400, `state must be HELD, COMMITTED, FULFILLED, RELEASED or EXPIRED, or be left out`},
 		{"GET", "?item_id=0", ``, 400, "item_id must be a positive integer"},
 		{"GET", "?cursor=x", ``, 400, "cursor must be the next_cursor of the page before"},
 	} {

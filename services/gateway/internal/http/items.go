@@ -109,7 +109,7 @@ func (h *Handler) trending(ctx context.Context, c *app.RequestContext) error {
 	if err != nil {
 		return err
 	}
-	trends, err := h.shop.Trending(ctx, c.Query("kind"), limit)
+	trends, err := h.shop.Trending(ctx, c.DefaultQuery("kind", "both"), limit)
 	if err != nil {
 		return err
 	}

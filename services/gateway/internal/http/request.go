@@ -87,9 +87,9 @@ func boolQuery(c *app.RequestContext, name string) (bool, error) {
 
 // ifMatch reads the version that the caller has seen from If-Match; 0 is any.
 func ifMatch(c *app.RequestContext) (int64, error) {
-	header := strings.TrimSpace(string(c.GetHeader(headerIfMatch)))
-	if header == "" || header == "*" {
-		return 0, nil
+	header, given, err := ifMatchHeader(c)
+	if err != nil || !given || header == "*" {
+		return 0, err
 	}
 	version, valid := versionOf(header)
 	if !valid || version < 1 {
@@ -98,14 +98,24 @@ func ifMatch(c *app.RequestContext) (int64, error) {
 	return version, nil
 }
 
+// ifMatchHeader is If-Match. One that is empty is given too: who sends it does not want any version.
+func ifMatchHeader(c *app.RequestContext) (text string, given bool, err error) {
+	switch values := c.Request.Header.GetAll(headerIfMatch); len(values) {
+	case 0:
+		return "", false, nil
+	case 1:
+		return strings.TrimSpace(values[0]), true, nil
+	default:
+		return "", true, fault.Invalid(headerIfMatch, "must be given once")
+	}
+}
+
 // versionOf reads the version from an ETag, as 3 from "3" with its quotes.
 func versionOf(etag string) (version int64, valid bool) {
-	text, err := strconv.Unquote(etag)
-	if err != nil || !strings.HasPrefix(etag, `"`) {
-		return 0, false
-	}
-	version, err = strconv.ParseInt(text, 10, 64)
-	return version, err == nil
+	text, opened := strings.CutPrefix(etag, `"`)
+	text, closed := strings.CutSuffix(text, `"`)
+	n, err := strconv.ParseUint(text, 10, 63)
+	return int64(n), opened && closed && err == nil
 }
 
 // mediaType checks the body's type and that it is UTF-8.
@@ -162,6 +172,9 @@ func readBody(c *app.RequestContext) ([]byte, error) {
 }
 
 func decode(body []byte, value any) error {
+	if jsontext.Value(body).Kind() == 'n' {
+		return fault.Invalid("body", "must be an object, not null")
+	}
 	return jsonFault(json.Unmarshal(body, value, json.RejectUnknownMembers(true)))
 }
 

@@ -109,6 +109,9 @@ func (h *Handler) listReservations(ctx context.Context, c *app.RequestContext) e
 		return err
 	}
 	filter := domain.ReservationFilter{State: c.Query("state"), Reference: c.Query("reference")}
+	if state, given := c.GetQuery("state"); given && state == "" {
+		return fault.Invalid("state", "must be HELD, COMMITTED, FULFILLED, RELEASED or EXPIRED, or be left out")
+	}
 	if text, given := c.GetQuery("item_id"); given {
 		if filter.ItemID, err = integer("item_id", text); err == nil && filter.ItemID < 1 {
 			err = fault.Invalid("item_id", "must be a positive integer, not %q", text)

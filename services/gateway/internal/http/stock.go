@@ -2,7 +2,6 @@ package http
 
 import (
 	"context"
-	"strings"
 
 	"github.com/cloudwego/hertz/pkg/app"
 	"github.com/cloudwego/hertz/pkg/protocol/consts"
@@ -88,7 +87,7 @@ func (h *Handler) setStock(ctx context.Context, c *app.RequestContext) error {
 	if err := decodeBody(c, &input, typeJSON); err != nil {
 		return err
 	}
-	if err := input.complete(strings.TrimSpace(string(c.GetHeader(headerIfMatch)))); err != nil {
+	if err := input.complete(c); err != nil {
 		return err
 	}
 	stock, err := h.shop.SetStock(ctx, domain.Count{
@@ -103,9 +102,13 @@ func (h *Handler) setStock(ctx context.Context, c *app.RequestContext) error {
 
 // complete takes the version from If-Match, if that is given, and refuses a
 // count without one.
-func (in *countInput) complete(ifMatch string) error {
-	if ifMatch != "" {
-		version, valid := versionOf(ifMatch)
+func (in *countInput) complete(c *app.RequestContext) error {
+	header, given, err := ifMatchHeader(c)
+	if err != nil {
+		return err
+	}
+	if given {
+		version, valid := versionOf(header)
 		if !valid {
 			return fault.Invalid(headerIfMatch, `must be the location's version as an ETag, such as "3"`)
 		}

@@ -37,7 +37,7 @@ func (a *Activity) Viewed(itemID int64) {
 
 // Trending implements domain.Activity.
 func (a *Activity) Trending(ctx context.Context, kind string, limit int) ([]domain.Trend, error) {
-	kinds := map[string]activity.Kind{"": activity.Kind_BOTH, "both": activity.Kind_BOTH, "viewed": activity.Kind_VIEWED, "bought": activity.Kind_BOUGHT}
+	kinds := map[string]activity.Kind{"both": activity.Kind_BOTH, "viewed": activity.Kind_VIEWED, "bought": activity.Kind_BOUGHT}
 	asked, known := kinds[kind]
 	if !known {
 		return nil, fault.Invalid("kind", "must be viewed, bought or both, not %q", kind)
