@@ -16,7 +16,7 @@ RULES = [
     (r"lines\[\d+\].item_id", "is the same as in"),
     ("version", "must be given, or If-Match"),
     ("If-Match", "must be the same as the member version"),
-    (".*", "the header must have the columns"),  # of a CSV file
+    (".*", "the header must have the columns|is no CSV file"),
 ]
 
 
