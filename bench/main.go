@@ -42,6 +42,7 @@ func suites() []suite {
 			{"GetItem from memory against an empty echo, CPU of the server", "BenchmarkGetItem/cpu=server", []string{"x-echo-cpu"}, 1.25, 0},
 			{"the same, CPU of client and server", "BenchmarkGetItem/cpu=client+server", []string{"x-echo-cpu"}, 1.25, 0},
 		}},
+		{"./services/item", "Protocols", "300x", protocolMeasurements()},
 		{"./services/item/internal/store", "CachedRead", "50x", []measurement{
 			{"SQLite's point read against one from memory", "BenchmarkCachedRead", []string{"x-sqlite"}, 0, 30},
 		}},
@@ -75,6 +76,24 @@ func suites() []suite {
 			search(capped, "capped: a word in all descriptions", "description/all"),
 		}},
 	}
+}
+
+// protocolMeasurements are of a GetItem over each protocol, each against grpc-go on both sides.
+func protocolMeasurements() (all []measurement) {
+	for _, callers := range []string{"1", "32"} {
+		name := "BenchmarkProtocols/callers=" + callers
+		for _, side := range []struct{ what, name string }{
+			{"Kitex's client over TTHeader", "ttheader"},
+			{"Kitex's client over gRPC", "kitex-grpc-client"},
+			{"grpc-go's client of our server", "grpc-go-client"},
+		} {
+			all = append(all,
+				measurement{side.what + ", callers: " + callers + ", CPU of both", name, []string{side.name + "-x", side.name + "-µs"}, 0, 0},
+				measurement{"the same, CPU of the server", name, []string{side.name + "-server-x"}, 0, 0})
+		}
+		all = append(all, measurement{"grpc-go's client of grpc-go's server", name, []string{"grpc-go-µs"}, 0, 0})
+	}
+	return all
 }
 
 // stockMeasurements are of reservations, each against a baseline that writes the same rows.

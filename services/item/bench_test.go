@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"slices"
@@ -28,9 +27,9 @@ import (
 )
 
 const (
-	callers        = 32 // that call at the same time
-	callsPerCaller = 20 // in one round: few, so that what else the machine does hits both sides alike
-	warmUp         = 20 // rounds that are not counted
+	manyCallers   = 32  // that call at the same time
+	callsPerRound = 640 // few, so that what else the machine does hits both sides alike
+	warmUp        = 20  // rounds that are not counted
 	// serveVariable, when set, makes this test binary the server.
 	serveVariable = "SERVE_BENCHMARK"
 )
@@ -44,15 +43,13 @@ func BenchmarkGetItem(b *testing.B) {
 		compareWithEcho(b, startServer(b), func() time.Duration { return processCPU(b) })
 	})
 	b.Run("cpu=server", func(b *testing.B) {
-		address, cpu := startServerProcess(b)
+		address, _, cpu := startServerProcess(b)
 		compareWithEcho(b, address, cpu)
 	})
 }
 
 func compareWithEcho(b *testing.B, address string, cpu func() time.Duration) {
-	registry, err := discovery.Open(discovery.Config{URL: "static://" + address}, slog.New(slog.DiscardHandler))
-	must(b, err)
-	options := transport.ClientOptions("benchmark", registry)
+	options := transport.ClientOptions("benchmark", static(b, address))
 	items, err := itemservice.NewClient("item", options...)
 	must(b, err)
 	stocks, err := stockservice.NewClient("stock", options...)
@@ -74,8 +71,8 @@ func compareWithEcho(b *testing.B, address string, cpu func() time.Duration) {
 	}
 	round := func(call func(context.Context) error) float64 { // µs of CPU for one call
 		before := cpu()
-		callTogether(b, call)
-		return (cpu() - before).Seconds() * 1e6 / (callers * callsPerCaller)
+		callTogether(b, manyCallers, call)
+		return (cpu() - before).Seconds() * 1e6 / callsPerRound
 	}
 	for range warmUp {
 		round(echo)
@@ -92,11 +89,12 @@ func compareWithEcho(b *testing.B, address string, cpu func() time.Duration) {
 	b.ReportMetric(0, "ns/op") // the length of a round says nothing
 }
 
-func callTogether(b *testing.B, call func(context.Context) error) {
+// callTogether makes the calls of one round.
+func callTogether(b *testing.B, callers int, call func(context.Context) error) {
 	var group sync.WaitGroup
 	for range callers {
 		group.Go(func() {
-			for range callsPerCaller {
+			for range callsPerRound / callers {
 				if err := call(b.Context()); err != nil {
 					b.Error(err)
 					return
@@ -166,7 +164,7 @@ func startServer(tb testing.TB) (address string) {
 }
 
 // startServerProcess runs this test binary a second time, as the server alone.
-func startServerProcess(b *testing.B) (address string, cpu func() time.Duration) {
+func startServerProcess(b *testing.B) (address, grpcGo string, cpu func() time.Duration) {
 	process := exec.Command(os.Args[0], "-test.run=^TestServeBenchmark$")
 	process.Env = append(os.Environ(), serveVariable+"=1")
 	process.Stderr = os.Stderr
@@ -186,8 +184,8 @@ func startServerProcess(b *testing.B) (address string, cpu func() time.Duration)
 		must(b, err)
 		return strings.TrimSpace(line)
 	}
-	address = read()
-	return address, func() time.Duration {
+	address, grpcGo, _ = strings.Cut(read(), " ")
+	return address, grpcGo, func() time.Duration {
 		_, err := fmt.Fprintln(questions)
 		must(b, err)
 		nanoseconds, err := strconv.ParseInt(read(), 10, 64)
@@ -196,13 +194,14 @@ func startServerProcess(b *testing.B) (address string, cpu func() time.Duration)
 	}
 }
 
-// TestServeBenchmark is the server process: it prints its address, then its
-// CPU time for every line that it reads.
+// TestServeBenchmark is the server process: it prints its address and that of
+// grpc-go's server, then its CPU time for every line that it reads.
 func TestServeBenchmark(t *testing.T) {
 	if os.Getenv(serveVariable) == "" {
-		t.Skip("BenchmarkGetItem runs it in a process of its own")
+		t.Skip("the benchmarks run it in a process of its own")
 	}
-	fmt.Println(startServer(t))
+	address := startServer(t)
+	fmt.Println(address, startGRPCGo(t, address))
 	for questions := bufio.NewScanner(os.Stdin); questions.Scan(); {
 		fmt.Println(processCPU(t).Nanoseconds())
 	}
