@@ -110,7 +110,7 @@ func TestAnItemsKeyIsPrintableASCIIOnceAndMadeWhereNoneIsGiven(t *testing.T) {
 		} {
 			for _, keys := range wrong {
 				var refused problem
-				s.withKeys(method, path, body, keys).want(t, http.StatusBadRequest, &refused)
+				s.withValues(method, path, body, "Idempotency-Key", keys).want(t, http.StatusBadRequest, &refused)
 				if len(refused.Errors) != 1 || refused.Errors[0] != (field{"Idempotency-Key", reason}) {
 					t.Errorf("%s with the keys %q: %+v", method, keys, refused.Errors)
 				}
@@ -124,14 +124,33 @@ func TestAnItemsKeyIsPrintableASCIIOnceAndMadeWhereNoneIsGiven(t *testing.T) {
 	}
 }
 
-// withKeys is send with as many Idempotency-Keys.
-func (c client) withKeys(method, path, body string, keys []string) answer {
+func TestIfMatchIsGivenOnceWhateverItIsOf(t *testing.T) {
+	t.Parallel()
+	s := open(t, config(t.TempDir()))
+	for _, request := range [][3]string{
+		{"PATCH", "/api/v1/items/1024", `{"title":"Hat"}`},
+		{"DELETE", "/api/v1/items/1024", ""},
+		{"PUT", "/api/v1/stock/1024", `{"on_hand":5,"version":1}`},
+	} {
+		method, path, body := request[0], request[1], request[2]
+		for _, versions := range [][]string{{`"1"`, `"2"`}, {`"1"`, `"1"`}, {`"1"`, ""}} {
+			var refused problem
+			s.withValues(method, path, body, "If-Match", versions).want(t, http.StatusBadRequest, &refused)
+			if len(refused.Errors) != 1 || refused.Errors[0] != (field{"If-Match", "must be given once"}) {
+				t.Errorf("%s %s with If-Match %q: %+v", method, path, versions, refused.Errors)
+			}
+		}
+	}
+}
+
+// withValues is send with a header as many times.
+func (c client) withValues(method, path, body, name string, values []string) answer {
 	c.t.Helper()
 	request, err := http.NewRequest(method, c.base+path, strings.NewReader(body))
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	request.Header = http.Header{"Content-Type": {"application/json"}, "Idempotency-Key": keys}
+	request.Header = http.Header{"Content-Type": {"application/json"}, name: values}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		c.t.Fatal(err)

@@ -46,10 +46,10 @@ func listOr(names []string, none string) string {
 	return strings.Join(names, ", ")
 }
 
-// integer reads a decimal number; field names it in the error.
-func integer(field, text string) (int64, error) {
+// positive reads a decimal number of at least 1; field names it in the error.
+func positive(field, text string) (int64, error) {
 	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || strings.HasPrefix(text, "+") {
+	if err != nil || n < 1 || strings.HasPrefix(text, "+") {
 		return 0, fault.Invalid(field, "must be a positive integer, not %q", text)
 	}
 	return n, nil
@@ -57,11 +57,7 @@ func integer(field, text string) (int64, error) {
 
 // pathID reads an id from the path.
 func pathID(c *app.RequestContext, name string) (int64, error) {
-	id, err := integer(name, c.Param(name))
-	if err == nil && id < 1 {
-		err = fault.Invalid(name, "must be a positive integer, not %d", id)
-	}
-	return id, err
+	return positive(name, c.Param(name))
 }
 
 // pageQuery reads limit and cursor. limit is 0 when it is absent.

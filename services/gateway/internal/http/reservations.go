@@ -113,10 +113,7 @@ func (h *Handler) listReservations(ctx context.Context, c *app.RequestContext) e
 		return fault.Invalid("state", "must be HELD, COMMITTED, FULFILLED, RELEASED or EXPIRED, or be left out")
 	}
 	if text, given := c.GetQuery("item_id"); given {
-		if filter.ItemID, err = integer("item_id", text); err == nil && filter.ItemID < 1 {
-			err = fault.Invalid("item_id", "must be a positive integer, not %q", text)
-		}
-		if err != nil {
+		if filter.ItemID, err = positive("item_id", text); err != nil {
 			return err
 		}
 	}

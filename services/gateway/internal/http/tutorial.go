@@ -24,7 +24,7 @@ func (h *Handler) tutorialItem(ctx context.Context, c *app.RequestContext) error
 	id := int64(tutorialID)
 	if text, given := c.GetQuery("id"); given {
 		var err error
-		if id, err = integer("id", text); err != nil {
+		if id, err = positive("id", text); err != nil {
 			return err
 		}
 	}
