@@ -80,18 +80,24 @@ func (h *Handler) watchStock(ctx context.Context, c *app.RequestContext) error {
 
 // watchCursor reads the cursor of the last state that the caller has seen. A
 // browser that comes back says it in the header, with the URL it began with.
-func watchCursor(c *app.RequestContext) (int64, error) {
-	field, text := headerLastEventID, string(c.GetHeader(headerLastEventID))
-	if query, given := c.GetQuery("cursor"); text == "" && given {
-		field, text = "cursor", query
-	} else if text == "" {
-		return 0, nil
+func watchCursor(c *app.RequestContext) (cursor int64, err error) {
+	if text, given := c.GetQuery("cursor"); given {
+		if cursor, err = eventID("cursor", text); err != nil {
+			return 0, err
+		}
 	}
-	cursor, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || cursor < 0 || strings.HasPrefix(text, "+") {
-		return 0, fault.Invalid(field, "must be the id of an event, an integer from 0, not %q", text)
+	if text := string(c.GetHeader(headerLastEventID)); text != "" {
+		return eventID(headerLastEventID, text)
 	}
 	return cursor, nil
+}
+
+func eventID(field, text string) (int64, error) {
+	id, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || id < 0 || strings.HasPrefix(text, "+") {
+		return 0, fault.Invalid(field, "must be the id of an event, an integer from 0, not %q", text)
+	}
+	return id, nil
 }
 
 // streamHeaders tells caches and proxies to hand on what comes at once. The
