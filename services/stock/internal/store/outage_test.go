@@ -442,13 +442,16 @@ func TestWhatArrivesLateDoesNothingThatWasRefused(t *testing.T) {
 	toxics.Register("keep", new(keep))
 	db := onPostgres(t)
 	s := proxied(t, db)
-	near, far := db.open(t, Options{}), s.open(t, Options{})
+	told := newHearing()
+	near, far := db.open(t, Options{}), s.open(t, Options{Changed: told.changed})
 	pool := connect(t, db)
+	told.listens(t, 1)
 	receive(t, near, hotItem, 1)
 	r, err := inventory(far).Reserve(t.Context(), domain.Reserve{Lines: one(hotItem, 1)}) // so that the statement is prepared
 	if err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "nothing else is to be sent", func() bool { return told.times(hotItem) == 3 }) // near's change; its own, and that heard
 	var backend int
 	if err := pool.QueryRow(t.Context(), `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%WITH taken%' AND pid <> pg_backend_pid()`).Scan(&backend); err != nil {
 		t.Fatal(err)
