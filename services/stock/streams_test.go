@@ -226,13 +226,3 @@ func TestAWatchOfNoItemIsRefused(t *testing.T) {
 		t.Errorf("%v, want invalid_argument", err)
 	}
 }
-
-func TestASyncWhoseServerStopsEndsWithoutAFault(t *testing.T) {
-	t.Parallel()
-	h, _ := handler(t)
-	ctx, stop := context.WithCancel(t.Context())
-	stop()
-	if err := h.SyncStock(ctx, &batches{send: []*stock.SyncStockReq{numbered(1, 5)}}); err != nil {
-		t.Errorf("it ended with %v", err)
-	}
-}

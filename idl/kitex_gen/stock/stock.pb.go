@@ -1490,7 +1490,8 @@ func (x *StockCount) GetLocation() string {
 
 // SyncStockReq is a part of a count, applied in one piece with its refusals and
 // acknowledged when it is durable. Who has no answer sends it again, on any
-// stream: the same sync and batch have one effect and one answer.
+// stream: the same sync and batch have one effect and one answer, as long as
+// keys are remembered.
 type SyncStockReq struct {
 	// The caller's own name of the count: 1 to 100 characters.
 	Sync string `protobuf:"bytes,1,opt,name=sync" json:"sync,omitempty"`

@@ -11,9 +11,9 @@ import (
 
 // WatchStock implements stock.StockService.
 func (h *Handler) WatchStock(ctx context.Context, req *stock.WatchStockReq, stream stock.StockService_WatchStockServer) error {
-	return unlessEnded(ctx, h.Watches.Watch(ctx, req.GetItemId(), req.GetCursor(), func(state domain.WatchState) error {
+	return h.Watches.Watch(ctx, req.GetItemId(), req.GetCursor(), func(state domain.WatchState) error {
 		return stream.Send(ctx, toWatched(state))
-	}))
+	})
 }
 
 // SyncStock implements stock.StockService.
@@ -27,7 +27,7 @@ func (h *Handler) SyncStock(ctx context.Context, stream stock.StockService_SyncS
 			err = h.syncBatch(ctx, req, stream)
 		}
 		if err != nil {
-			return unlessEnded(ctx, err)
+			return err
 		}
 	}
 }
@@ -39,15 +39,4 @@ func (h *Handler) syncBatch(ctx context.Context, req *stock.SyncStockReq, stream
 	}
 	h.Synced(ctx, results)
 	return stream.Send(ctx, toSynced(req.GetBatch(), results))
-}
-
-// unlessEnded is the error of a stream, but for what came of its end: the
-// caller has gone, or the server stops.
-func unlessEnded(ctx context.Context, err error) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	default:
-		return err
-	}
 }
