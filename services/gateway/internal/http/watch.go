@@ -86,8 +86,8 @@ func watchCursor(c *app.RequestContext) (cursor int64, err error) {
 			return 0, err
 		}
 	}
-	if text := string(c.GetHeader(headerLastEventID)); text != "" {
-		return eventID(headerLastEventID, text)
+	if ids := c.Request.Header.GetAll(headerLastEventID); len(ids) > 0 {
+		return eventID(headerLastEventID, ids[0])
 	}
 	return cursor, nil
 }

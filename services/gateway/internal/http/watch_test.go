@@ -226,6 +226,7 @@ func TestAWatchThatCannotBeIsRefused(t *testing.T) {
 		{"/api/v1/stock/7/watch?cursor=", "", 400, `cursor must be the id of an event, an integer from 0, not \"\"`},
 		{"/api/v1/stock/7/watch?cursor=%2B1", "", 400, `cursor must be the id of an event, an integer from 0, not \"+1\"`},
 		{"/api/v1/stock/7/watch?cursor=x", "Last-Event-ID: 3", 400, `cursor must be the id of an event, an integer from 0, not \"x\"`},
+		{"/api/v1/stock/7/watch", "Last-Event-ID: ", 400, `Last-Event-ID must be the id of an event, an integer from 0, not \"\"`},
 		{"/api/v1/stock/7/watch", "Last-Event-ID: abc", 400, `Last-Event-ID must be the id of an event, an integer from 0, not \"abc\"`},
 		{"/api/v1/stock/7/watch?since=1", "", 400, `since is no parameter of this path; it takes cursor`},
 		{"/api/v1/stock/10/watch", "", 404, `there is no item 10`},
