@@ -145,7 +145,7 @@ func TestAProgramThatCannotStartSaysWhy(t *testing.T) {
 	}{
 		{"taken port", stock, append(alone, "-rpc", taken.Addr().String()), "", fmt.Sprintf("the rpc address %s cannot be opened (give another with -rpc): listen tcp %[1]s: bind: address already in use", taken.Addr())},
 		{"directory that cannot be", stock, append(alone, "-data", filepath.Join(file, "data")), "", fmt.Sprintf("the data directory %s/data cannot be made (give another with -data): mkdir %[1]s: not a directory", file)},
-		{"newer database", stock, append(alone, "-data", newer), "", fmt.Sprintf("database %s/stock.db: its schema has version 99 and this program knows 3 at most: run the newer program that made it", newer)},
+		{"newer database", stock, append(alone, "-data", newer), "", fmt.Sprintf("database %s/stock.db: its schema has version 99 and this program knows 4 at most: run the newer program that made it", newer)},
 		{"directory and database", stock, append(alone, "-store", "postgres://shop@127.0.0.1/shop"), "", fmt.Sprintf("-data is %q and -store is given too: choose the SQLite file or the PostgreSQL database", alone[1])},
 		{"database that does not answer", program, []string{"-store", "postgres://shop@" + freePort(t) + "/shop?password_file=/dev/null", "-store-wait", "0s"}, "", "database postgres://shop@127.0.0.1:"},
 		{"password as an argument", program, []string{"-store=postgres://shop:hunter2@127.0.0.1/shop"}, "", "-store has a secret in it; give it in the environment, as KITESHOP_STORE, or in the file of -config"},
