@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloudwego/hertz/pkg/app"
 	"github.com/cloudwego/hertz/pkg/app/server"
 	"github.com/cloudwego/hertz/pkg/common/hlog"
 
@@ -397,6 +398,19 @@ func TestAReaderWhoSendsMuchIsCutOff(t *testing.T) {
 		t.Errorf("%d bytes were taken", sent)
 	}
 	s.wantReaders(0)
+}
+
+func TestACommandGoesOnWhenItsCallerHasGone(t *testing.T) {
+	t.Parallel()
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	handled := errors.New("it was not handled")
+	c := app.NewContext(0)
+	c.SetHandlers(app.HandlersChain{NewConnections().handler, func(ctx context.Context, _ *app.RequestContext) { handled = ctx.Err() }})
+	c.Next(gone)
+	if handled != nil {
+		t.Errorf("it ended with %v", handled)
+	}
 }
 
 func TestAStreamIsNoSlowRequestInTheMetrics(t *testing.T) {
