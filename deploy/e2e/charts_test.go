@@ -579,6 +579,7 @@ func TestWhoReachesWhom(t *testing.T) {
 		{"gateway", "stock", "rpc"}:                 true,
 		{"gateway", "activity", "rpc"}:              true,
 		{"item", "stock", "rpc"}:                    true,
+		{"stock", "activity", "rpc"}:                true,
 		{"gateway", "zookeeper", "client"}:          true,
 		{"item", "zookeeper", "client"}:             true,
 		{"stock", "zookeeper", "client"}:            true,
