@@ -3,7 +3,6 @@ package activity
 import (
 	"flag"
 	"fmt"
-	"log/slog"
 	"os"
 	"time"
 
@@ -42,7 +41,7 @@ func DefaultConfig() Config {
 		Now:        time.Now,
 		Discovery:  discovery.Config{URL: "static://activity=127.0.0.1:8894", Version: lifecycle.Version()},
 		Lifecycle:  lifecycle.Config{Admin: "127.0.0.1:9894", Debug: "127.0.0.1:9895", StopTimeout: 15 * time.Second},
-		Telemetry:  telemetry.Config{Level: slog.LevelInfo, Format: "json", Output: os.Stderr},
+		Telemetry:  telemetry.DefaultConfig(os.Stderr, os.Environ(), lifecycle.Version()),
 	}
 }
 

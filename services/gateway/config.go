@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"flag"
-	"log/slog"
 	"os"
 	"time"
 
@@ -36,7 +35,7 @@ func DefaultConfig() Config {
 		NewID:     newUUID,
 		Discovery: discovery.Config{URL: "static://item=127.0.0.1:8888,stock=127.0.0.1:8890,activity=127.0.0.1:8894", Version: lifecycle.Version()},
 		Lifecycle: lifecycle.Config{Admin: "127.0.0.1:9889", Debug: "127.0.0.1:9890", StopTimeout: 15 * time.Second},
-		Telemetry: telemetry.Config{Level: slog.LevelInfo, Format: "json", Output: os.Stderr},
+		Telemetry: telemetry.DefaultConfig(os.Stderr, os.Environ(), lifecycle.Version()),
 	}
 }
 

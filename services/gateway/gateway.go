@@ -50,6 +50,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 			err = errors.Join(err, life.Close())
 		}
 	}()
+	life.Add(lifecycle.Part{Name: "telemetry", Stop: tel.Stop})
 	registry, err := transport.OpenRegistry(cfg.Discovery, tel, life)
 	if err != nil {
 		return nil, err

@@ -2,7 +2,6 @@ package item
 
 import (
 	"flag"
-	"log/slog"
 	"os"
 	"time"
 
@@ -56,7 +55,7 @@ func DefaultConfig() Config {
 		Store:       sqldb.Config{Wait: time.Minute},
 		Discovery:   discovery.Config{URL: "static://stock=127.0.0.1:8890", Version: lifecycle.Version()},
 		Lifecycle:   lifecycle.Config{Admin: "127.0.0.1:9888", Debug: "127.0.0.1:9891", StopTimeout: 15 * time.Second},
-		Telemetry:   telemetry.Config{Level: slog.LevelInfo, Format: "json", Output: os.Stderr},
+		Telemetry:   telemetry.DefaultConfig(os.Stderr, os.Environ(), lifecycle.Version()),
 	}
 }
 

@@ -46,6 +46,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 			err = errors.Join(err, life.Close())
 		}
 	}()
+	life.Add(lifecycle.Part{Name: "telemetry", Stop: tel.Stop})
 	cfg.Store.Waiting = func(err error) { tel.Log.WarnContext(ctx, "waiting for the database", "error", err) }
 	registry, err := transport.OpenRegistry(cfg.Discovery, tel, life)
 	if err != nil {

@@ -2,7 +2,6 @@ package stock
 
 import (
 	"flag"
-	"log/slog"
 	"os"
 	"time"
 
@@ -55,7 +54,7 @@ func DefaultConfig() Config {
 		Store:          sqldb.Config{Wait: time.Minute},
 		Discovery:      discovery.Config{URL: "static://stock=127.0.0.1:8890,activity=127.0.0.1:8894", Version: lifecycle.Version()},
 		Lifecycle:      lifecycle.Config{Admin: "127.0.0.1:9892", Debug: "127.0.0.1:9893", StopTimeout: 15 * time.Second},
-		Telemetry:      telemetry.Config{Level: slog.LevelInfo, Format: "json", Output: os.Stderr},
+		Telemetry:      telemetry.DefaultConfig(os.Stderr, os.Environ(), lifecycle.Version()),
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	modernc "modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -77,6 +78,7 @@ func (p *postgres) connect(ctx context.Context, parts parts, schema string, migr
 		}
 		return err
 	}
+	cfg.ConnConfig.Tracer = postgresSpans{newSpans(schema, semconv.DBSystemNamePostgreSQL, cfg.ConnConfig.Database+"|"+schema)}
 	settings := cfg.ConnConfig.RuntimeParams
 	settings["application_name"] = "kiteshop " + schema
 	settings["search_path"] = pgx.Identifier{schema}.Sanitize()

@@ -101,9 +101,13 @@ type parsed struct {
 		PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 	}
 	statements sync.Map // *sql.Stmt by its text
+	spans      spans
 }
 
-func (p *parsed) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+// Query implements Querier. Its span ends with the first row.
+func (p *parsed) Query(ctx context.Context, query string, args ...any) (_ *sql.Rows, err error) {
+	ctx, span := p.spans.start(ctx, query)
+	defer func() { end(span, err) }()
 	statement, err := p.prepare(ctx, query)
 	if err != nil {
 		return nil, err
@@ -111,7 +115,9 @@ func (p *parsed) Query(ctx context.Context, query string, args ...any) (*sql.Row
 	return statement.QueryContext(ctx, args...)
 }
 
-func (p *parsed) Exec(ctx context.Context, query string, args ...any) error {
+func (p *parsed) Exec(ctx context.Context, query string, args ...any) (err error) {
+	ctx, span := p.spans.start(ctx, query)
+	defer func() { end(span, err) }()
 	statement, err := p.prepare(ctx, query)
 	if err != nil {
 		return err

@@ -150,6 +150,8 @@ func (db *DB) Update(ctx context.Context, do func(ctx context.Context, tx *Tx) e
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	ctx, span := startSpan(ctx, "transaction")
+	defer span.End()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -158,6 +160,7 @@ func (db *DB) Update(ctx context.Context, do func(ctx context.Context, tx *Tx) e
 			return errClosed
 		}
 	}
+	span.AddEvent("its turn")
 	defer func() { db.turn <- struct{}{} }()
 	return db.engine.update(ctx, do)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gofrs/flock"
 	"github.com/pressly/goose/v3"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 )
 
@@ -27,6 +28,7 @@ type sqlite struct {
 	pools []*sql.DB
 	conn  *sql.Conn // the one that writes
 	write *parsed   // on conn
+	spans spans
 }
 
 func openSQLite(ctx context.Context, path string, migrations fs.FS) (*DB, error) {
@@ -34,7 +36,7 @@ func openSQLite(ctx context.Context, path string, migrations fs.FS) (*DB, error)
 	if err != nil {
 		return nil, err
 	}
-	s := &sqlite{lock: lock}
+	s := &sqlite{lock: lock, spans: newSpans(strings.TrimSuffix(filepath.Base(path), ".db"), semconv.DBSystemNameSQLite, filepath.Base(path))}
 	read, err := s.connect(ctx, path, migrations)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), s.close())
@@ -75,13 +77,13 @@ func (s *sqlite) connect(ctx context.Context, path string, migrations fs.FS) (*R
 	if s.conn, err = writer.Conn(ctx); err != nil {
 		return nil, err
 	}
-	s.write = &parsed{on: s.conn}
+	s.write = &parsed{on: s.conn, spans: s.spans}
 	reader, err := s.open(dsn(path, "_pragma=query_only(1)"), readers)
 	if err != nil {
 		return nil, err
 	}
-	onTx := func(tx *sql.Tx) runner { return &parsed{on: tx} }
-	return &Reader{pool: reader, onPool: &parsed{on: reader}, onTx: onTx}, reader.PingContext(ctx)
+	onTx := func(tx *sql.Tx) runner { return &parsed{on: tx, spans: s.spans} }
+	return &Reader{pool: reader, onPool: &parsed{on: reader, spans: s.spans}, onTx: onTx}, reader.PingContext(ctx)
 }
 
 func (s *sqlite) open(source string, connections int) (*sql.DB, error) {

@@ -142,17 +142,17 @@ func TestWithoutAnOutputNothingIsLogged(t *testing.T) {
 	}
 }
 
-func TestFlagsSetLevelAndFormat(t *testing.T) {
+func TestFlagsSetLevelFormatAndRatio(t *testing.T) {
 	t.Parallel()
-	cfg := telemetry.Config{Level: slog.LevelInfo, Format: "json"}
+	cfg := telemetry.DefaultConfig(io.Discard, nil, "")
 	fs := flag.NewFlagSet("item", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	cfg.Flags(fs)
-	if err := fs.Parse([]string{"-log-level", "debug", "-log-format", "text"}); err != nil {
+	if err := fs.Parse([]string{"-log-level", "debug", "-log-format", "text", "-sample-ratio", "0.5"}); err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Level != slog.LevelDebug || cfg.Format != "text" {
-		t.Errorf("config = %+v, want debug and text", cfg)
+	if cfg.Level != slog.LevelDebug || cfg.Format != "text" || cfg.SampleRatio != 0.5 {
+		t.Errorf("config = %+v, want debug, text and 0.5", cfg)
 	}
 	if err := fs.Parse([]string{"-log-level", "loud"}); err == nil {
 		t.Error("the level loud is taken")

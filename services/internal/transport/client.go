@@ -40,6 +40,7 @@ func ClientOptions(caller string, registry *discovery.Registry) []client.Option 
 		// Generated clients of services that stream set gRPC for everything; PurePayload takes that back.
 		client.WithTransportProtocol(transport.PurePayload),
 		client.WithTransportProtocol(transport.TTHeaderFramed|transport.GRPCStreaming),
+		client.WithMiddleware(clientSpans()),
 		client.WithMetaHandler(transmeta.ClientTTHeaderHandler),
 		client.WithMetaHandler(transmeta.ClientHTTP2Handler),
 		client.WithMetaHandler(deadlines{}),

@@ -83,6 +83,7 @@ func newServer(address string, tel *telemetry.Telemetry, limits streamLimits) (*
 		server.WithPayloadCodec(newPayloads()),
 		server.WithMetaHandler(transmeta.ServerTTHeaderHandler),
 		server.WithMetaHandler(transmeta.ServerHTTP2Handler),
+		server.WithMiddleware(serverSpans(tel)),
 		server.WithMiddleware(observe),
 	)
 	return s, nil
@@ -171,10 +172,12 @@ func serverObserver(tel *telemetry.Telemetry) (endpoint.Middleware, error) {
 				err = errors.Join(err, foreign) // no handler of ours makes one
 			}
 			if err == nil {
+				endSpan(ctx, nil)
 				duration.Record(ctx, time.Since(start).Seconds(), labels.get(call, "ok"))
 				return nil
 			}
 			f := logFault(ctx, tel.Log, call, err)
+			endSpan(ctx, f)
 			duration.Record(ctx, time.Since(start).Seconds(), labels.get(call, string(f.Code)))
 			return answerFault(call, f)
 		}

@@ -168,7 +168,7 @@ func TestAStreamIsOpenedAgainWhenTheServerIsBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	handler := stocks{watch: watchUntilTheEnd}
-	serveMade(t, func(tel *telemetry.Telemetry) (*transport.Server, error) {
+	serveMade(t, telemetry.Config{}, func(tel *telemetry.Telemetry) (*transport.Server, error) {
 		return transport.NewServer(first.Addr().String(), tel)
 	}, handler.register, nil)
 	watchMany(t.Context(), t, client, 40)

@@ -91,7 +91,7 @@ func serveStock(t testing.TB, handler stocks) *running {
 // serveStockWithin starts a server with other bounds of streams.
 func serveStockWithin(t testing.TB, handler stocks, open int64, silence, unread time.Duration) *running {
 	t.Helper()
-	return serveMade(t, func(tel *telemetry.Telemetry) (*transport.Server, error) {
+	return serveMade(t, telemetry.Config{}, func(tel *telemetry.Telemetry) (*transport.Server, error) {
 		return transport.NewServerWith("127.0.0.1:0", tel, open, silence, unread)
 	}, handler.register, nil)
 }

@@ -96,17 +96,23 @@ func serveReady(t testing.TB, handler items, ready func(context.Context) map[str
 
 func serveAny(t testing.TB, register func(*transport.Server) error, ready func(context.Context) map[string]string) *running {
 	t.Helper()
-	return serveMade(t, func(tel *telemetry.Telemetry) (*transport.Server, error) {
+	return serveWith(t, telemetry.Config{}, register, ready)
+}
+
+func serveWith(t testing.TB, cfg telemetry.Config, register func(*transport.Server) error, ready func(context.Context) map[string]string) *running {
+	t.Helper()
+	return serveMade(t, cfg, func(tel *telemetry.Telemetry) (*transport.Server, error) {
 		return transport.NewServer("127.0.0.1:0", tel)
 	}, register, ready)
 }
 
-func serveMade(t testing.TB, open func(*telemetry.Telemetry) (*transport.Server, error), register func(*transport.Server) error,
+func serveMade(t testing.TB, cfg telemetry.Config, open func(*telemetry.Telemetry) (*transport.Server, error), register func(*transport.Server) error,
 	ready func(context.Context) map[string]string,
 ) *running {
 	t.Helper()
 	log := &logBuffer{}
-	tel, err := telemetry.New("item", telemetry.Config{Format: "json", Output: log})
+	cfg.Format, cfg.Output = "json", log
+	tel, err := telemetry.New("item", cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,7 @@ type problem struct {
 	Instance  string        `json:"instance"`
 	Code      fault.Code    `json:"code"`
 	RequestID string        `json:"request_id"`
+	TraceID   string        `json:"trace_id,omitzero"`
 	Errors    []fault.Field `json:"errors,omitzero"`
 	// Members are those of the code, as lines of sold_out.
 	Members map[string]jsontext.Value `json:",embed"`
@@ -82,7 +83,7 @@ func writeProblem(ctx context.Context, c *app.RequestContext, err error) {
 	}
 	writeJSON(c, status, "application/problem+json", problem{
 		Type: "urn:kiteshop:problem:" + string(f.Code), Title: consts.StatusMessage(status), Status: status,
-		Detail: f.Message, Instance: string(c.Path()), Code: f.Code, RequestID: telemetry.RequestID(ctx), Errors: f.Fields, Members: members,
+		Detail: f.Message, Instance: string(c.Path()), Code: f.Code, RequestID: telemetry.RequestID(ctx), TraceID: traceID(ctx), Errors: f.Fields, Members: members,
 	})
 }
 

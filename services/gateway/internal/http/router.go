@@ -44,7 +44,7 @@ func Register(router *hertzroute.Engine, connections *Connections, shop *domain.
 		return err
 	}
 	h := &Handler{shop: shop, connections: connections, events: events, newID: newID, docs: docs}
-	router.Use(connections.handler, observe, recoverer(tel))
+	router.Use(connections.handler, spans(tel), observe, recoverer(tel))
 	router.NoRoute(answer(notFound))
 	router.NoMethod(answer(h.methodNotAllowed))
 

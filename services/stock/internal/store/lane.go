@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
 )
@@ -39,6 +41,7 @@ type call struct {
 	done     chan struct{} // closed when outcomes or err is set
 	outcomes []domain.Outcome
 	err      error
+	span     trace.Span // from the call to its answer
 }
 
 // size is how much of a batch a call takes.
@@ -70,7 +73,8 @@ func newLane(apply func(context.Context, []domain.Command) ([]domain.Outcome, er
 // do runs commands with those of others. When ctx ends while they wait they are
 // never run; when it ends later it is unknown what became of them.
 func (l *lane) do(ctx context.Context, commands []domain.Command) ([]domain.Outcome, error) {
-	c := &call{commands: commands, done: make(chan struct{})}
+	c := &call{commands: commands, done: make(chan struct{}), span: callSpan(ctx)}
+	defer c.span.End()
 	select {
 	case <-l.stop:
 		return nil, errClosed()
@@ -149,7 +153,9 @@ func (l *lane) settle(batch []*call) {
 		commands = append(commands, c.commands...)
 	}
 	l.sizes(len(commands))
-	outcomes, err := l.apply(context.Background(), commands) // callers may go, the batch stays
+	ctx, span := batchSpan(context.Background(), batch) // callers may go, the batch stays
+	outcomes, err := l.apply(ctx, commands)
+	endBatch(span, err)
 	if err != nil && len(batch) > 1 && !isOutage(err) {
 		half := len(batch) / 2
 		l.settle(batch[:half])
