@@ -223,3 +223,29 @@ func TestWithoutACollectorATraceIsPassedOnAndNoneIsBegun(t *testing.T) {
 		t.Errorf("%d lines name the trace, want that of the request: %s", lines, log.String())
 	}
 }
+
+func TestEachServiceSendsItsMetricsAndTheLogOfARequest(t *testing.T) {
+	t.Parallel()
+	collector := telemetrytest.Start(t)
+	cfg := config(t.TempDir())
+	cfg.Gateway.Telemetry.Environment = collector.Environment()
+	t.Run("the shop", func(t *testing.T) {
+		open(t, cfg).send("GET", "/api/v1/items/1024", "", traceparent(7)).want(t, http.StatusOK, nil)
+	})
+	requests := 0
+	for _, line := range collector.Lines() {
+		if line.Service == "gateway" && line.Text == "request" && line.Trace == traceOf(7) {
+			requests++
+		}
+	}
+	if requests != 1 {
+		t.Errorf("%d lines are of the request, want 1: %v", requests, collector.Lines())
+	}
+	for service, metric := range map[string]string{
+		"gateway": "http.server.request.duration", "item": "rpc.server.call.duration", "stock": "rpc.server.call.duration", "activity": "activity_records",
+	} {
+		if !collector.HasMetric(service, metric) {
+			t.Errorf("%s has sent no %s", service, metric)
+		}
+	}
+}

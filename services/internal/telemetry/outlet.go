@@ -15,15 +15,16 @@ import (
 
 const (
 	scope = "github.com/kiteshop/kiteshop"
-	// maxWaiting is how many spans wait to be sent, at about a kilobyte each. More are dropped.
+	// maxWaiting is how many spans, and how many lines of the log, wait to be sent,
+	// at about a kilobyte each. More are dropped.
 	maxWaiting = 8192
-	// sendEvery is how long a span waits, unless 512 are there before.
+	// sendEvery is how long they wait, unless 512 are there before.
 	sendEvery = 2 * time.Second
 	// flushTimeout bounds the last sending: a receiver that hangs must not use up the time to stop.
 	flushTimeout = 5 * time.Second
 )
 
-// endpoint is where the environment says that a signal (traces) is sent to by
+// endpoint is where the environment says that a signal (traces, metrics, logs) is sent to by
 // OTLP over HTTP, or "" if it says nothing. What else it says, as
 // OTEL_EXPORTER_OTLP_HEADERS, the exporter reads by itself.
 func endpoint(environment []string, signal string) (string, error) {
@@ -70,13 +71,13 @@ type outlet struct {
 	away        atomic.Bool
 }
 
-func (t *Telemetry) newOutlet(signal string) (*outlet, error) {
-	dropped, err := t.Meter.Int64Counter("telemetry.dropped",
-		metric.WithDescription("Spans that were not sent: too many waited already, or the receiver did not take them."))
+func newOutlet(signal string, log *slog.Logger, meter metric.Meter) (*outlet, error) {
+	dropped, err := meter.Int64Counter("telemetry.dropped",
+		metric.WithDescription("Spans and lines of the log that were not sent: too many waited already, or the receiver did not take them."))
 	label := func(reason string) metric.MeasurementOption {
 		return metric.WithAttributeSet(attribute.NewSet(attribute.String("signal", signal), attribute.String("reason", reason)))
 	}
-	return &outlet{log: t.Log.With("signal", signal), dropped: dropped, full: label("full"), undelivered: label("undelivered")}, err
+	return &outlet{log: log.With("signal", signal), dropped: dropped, full: label("full"), undelivered: label("undelivered")}, err
 }
 
 // enter tells whether there is room for one more.

@@ -12,12 +12,7 @@ import (
 	"net/http"
 
 	"github.com/bytedance/gopkg/cloud/metainfo"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"go.opentelemetry.io/contrib/instrumentation/runtime"
-	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
 	"go.opentelemetry.io/otel/metric"
-	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
@@ -37,13 +32,14 @@ type Config struct {
 	SampleRatio float64
 	// Version of the program, which stands on what is sent.
 	Version string
-	// Environment holds the variables of OpenTelemetry that say where traces are
-	// sent to, as OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318. nil: nothing is sent.
+	// Environment holds the variables of OpenTelemetry that say where traces,
+	// metrics and logs are sent to, by OTLP over HTTP, as
+	// OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318. nil: nothing is sent.
 	Environment []string
 }
 
-// DefaultConfig logs to output as JSON, from info on, and sends all traces to
-// where environment says.
+// DefaultConfig logs to output as JSON, from info on, and records all traces if
+// environment says where they are sent to.
 func DefaultConfig(output io.Writer, environment []string, version string) Config {
 	return Config{Level: slog.LevelInfo, Format: "json", Output: output, SampleRatio: 1, Version: version, Environment: environment}
 }
@@ -60,7 +56,7 @@ type Telemetry struct {
 	Log *slog.Logger
 	// Meter makes instruments.
 	Meter metric.Meter
-	// Metrics serves the instruments in the Prometheus text format.
+	// Metrics serves the instruments in the Prometheus text format, or in that of OpenMetrics.
 	Metrics http.Handler
 	// Tracer begins traces. What happens below a span takes the tracer from it.
 	Tracer trace.Tracer
@@ -78,23 +74,22 @@ func New(service string, cfg Config) (*Telemetry, error) {
 	if err != nil {
 		return nil, err
 	}
-	registry := prometheus.NewRegistry()
-	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(registry))
+	t := &Telemetry{Log: slog.New(identified{handler, cfg.Level}).With("service", service)}
+	stopMetrics, err := t.newMetrics(cfg, about)
 	if err != nil {
-		return nil, fmt.Errorf("metrics exporter: %w", err)
-	}
-	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter), sdkmetric.WithResource(about))
-	if err := runtime.Start(runtime.WithMeterProvider(provider)); err != nil {
-		return nil, fmt.Errorf("runtime metrics: %w", err)
-	}
-	t := &Telemetry{
-		Log:     slog.New(requestIDs{handler}).With("service", service),
-		Meter:   provider.Meter(scope),
-		Metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{}),
+		return nil, err
 	}
 	if t.Tracer, err = t.newTracer(cfg, about); err != nil {
 		return nil, err
 	}
+	sender, err := t.newLogSender(cfg, about)
+	if err != nil {
+		return nil, err
+	}
+	if sender != nil { // what is told about the sending itself is not sent
+		t.Log = slog.New(identified{slog.NewMultiHandler(handler, sender), cfg.Level}).With("service", service)
+	}
+	t.stops = append(t.stops, stopMetrics) // the last: they count what the others lose
 	return t, nil
 }
 
@@ -155,25 +150,4 @@ func WithRequestID(ctx context.Context, id string) context.Context {
 func RequestID(ctx context.Context) string {
 	id, _ := metainfo.GetPersistentValue(ctx, requestIDKey)
 	return id
-}
-
-// requestIDs adds the ids of the request, the trace and the span to every record.
-type requestIDs struct{ slog.Handler }
-
-func (h requestIDs) Handle(ctx context.Context, record slog.Record) error {
-	if id := RequestID(ctx); id != "" {
-		record.AddAttrs(slog.String("request_id", id))
-	}
-	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
-		record.AddAttrs(slog.String("trace_id", span.TraceID().String()), slog.String("span_id", span.SpanID().String()))
-	}
-	return h.Handler.Handle(ctx, record)
-}
-
-func (h requestIDs) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return requestIDs{h.Handler.WithAttrs(attrs)}
-}
-
-func (h requestIDs) WithGroup(name string) slog.Handler {
-	return requestIDs{h.Handler.WithGroup(name)}
 }

@@ -43,7 +43,7 @@ func (t *Telemetry) newTracer(cfg Config, about *resource.Resource) (trace.Trace
 	if err != nil {
 		return nil, fmt.Errorf("traces exporter: %w", err)
 	}
-	out, err := t.newOutlet("traces")
+	out, err := newOutlet("traces", t.Log, t.Meter)
 	if err != nil {
 		return nil, err
 	}

@@ -60,7 +60,7 @@ func TestTracesAreSentToWhereTheEnvironmentSays(t *testing.T) {
 			paths := make(chan string, 1)
 			server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { paths <- r.URL.Path }))
 			defer server.Close()
-			environment := strings.Fields(strings.ReplaceAll(c.environment, "URL", server.URL))
+			environment := strings.Fields(strings.ReplaceAll(c.environment, "URL", server.URL) + " OTEL_METRICS_EXPORTER=none OTEL_LOGS_EXPORTER=none")
 			tel := newTelemetry(t, telemetry.Config{SampleRatio: c.ratio, Environment: environment})
 			_, span := tel.Tracer.Start(t.Context(), "request")
 			span.End()
@@ -113,7 +113,7 @@ func receiver(t *testing.T, answer func() (status int)) (environment []string, c
 		came <- len(request.GetResourceSpans()[0].GetScopeSpans()[0].GetSpans())
 	}))
 	t.Cleanup(server.Close)
-	return []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + server.URL}, came
+	return []string{"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=" + server.URL}, came
 }
 
 func makeSpans(t *testing.T, tel *telemetry.Telemetry, count int) {

@@ -10,8 +10,13 @@ import (
 	"sync"
 	"testing"
 
-	collect "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	collectlogs "go.opentelemetry.io/proto/otlp/collector/logs/v1"
+	collectmetrics "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
+	collecttrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	common "go.opentelemetry.io/proto/otlp/common/v1"
+	logs "go.opentelemetry.io/proto/otlp/logs/v1"
+	metrics "go.opentelemetry.io/proto/otlp/metrics/v1"
+	resource "go.opentelemetry.io/proto/otlp/resource/v1"
 	trace "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 )
@@ -20,8 +25,10 @@ import (
 type Collector struct {
 	server *httptest.Server
 
-	mu    sync.Mutex
-	spans []Span
+	mu      sync.Mutex
+	spans   []Span
+	lines   []Line
+	metrics map[string]bool
 }
 
 // Span is one that has arrived. Its ids are in hex; without a parent Parent is "".
@@ -33,20 +40,34 @@ type Span struct {
 	Attributes                       map[string]string
 }
 
+// Line is one of a log that has arrived.
+type Line struct{ Service, Level, Text, Trace, Span string }
+
 // Start runs a collector until the end of the test.
 func Start(t testing.TB) *Collector {
 	t.Helper()
-	c := &Collector{}
+	c := &Collector{metrics: map[string]bool{}}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/traces", func(w http.ResponseWriter, r *http.Request) {
-		var request collect.ExportTraceServiceRequest
-		if err := read(r, &request); err != nil {
-			t.Error(err)
-			w.WriteHeader(http.StatusBadRequest)
-			return
-		}
-		c.take(request.GetResourceSpans())
-	})
+	take := func(signal string, message proto.Message, keep func()) {
+		mux.HandleFunc("POST /v1/"+signal, func(w http.ResponseWriter, r *http.Request) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if err := read(r, message); err != nil {
+				t.Error(err)
+				w.WriteHeader(http.StatusBadRequest)
+				return
+			}
+			keep()
+		})
+	}
+	var (
+		traces  collecttrace.ExportTraceServiceRequest
+		metrics collectmetrics.ExportMetricsServiceRequest
+		logs    collectlogs.ExportLogsServiceRequest
+	)
+	take("traces", &traces, func() { c.keepSpans(traces.GetResourceSpans()) })
+	take("metrics", &metrics, func() { c.keepMetrics(metrics.GetResourceMetrics()) })
+	take("logs", &logs, func() { c.keepLines(logs.GetResourceLogs()) })
 	c.server = httptest.NewServer(mux)
 	t.Cleanup(c.server.Close)
 	return c
@@ -72,22 +93,60 @@ func (c *Collector) Spans() []Span {
 	return c.spans[:len(c.spans):len(c.spans)]
 }
 
-func (c *Collector) take(all []*trace.ResourceSpans) {
+// Lines are those of the logs that have arrived.
+func (c *Collector) Lines() []Line {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.lines[:len(c.lines):len(c.lines)]
+}
+
+// HasMetric tells whether a service has sent an instrument.
+func (c *Collector) HasMetric(service, name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.metrics[service+" "+name]
+}
+
+func (c *Collector) keepSpans(all []*trace.ResourceSpans) {
 	for _, of := range all {
-		service := ""
-		for _, attribute := range of.GetResource().GetAttributes() {
-			if attribute.GetKey() == "service.name" {
-				service = attribute.GetValue().GetStringValue()
-			}
-		}
 		for _, scope := range of.GetScopeSpans() {
 			for _, span := range scope.GetSpans() {
-				c.spans = append(c.spans, newSpan(service, span))
+				c.spans = append(c.spans, newSpan(service(of.GetResource()), span))
 			}
 		}
 	}
+}
+
+func (c *Collector) keepMetrics(all []*metrics.ResourceMetrics) {
+	for _, of := range all {
+		for _, scope := range of.GetScopeMetrics() {
+			for _, metric := range scope.GetMetrics() {
+				c.metrics[service(of.GetResource())+" "+metric.GetName()] = true
+			}
+		}
+	}
+}
+
+func (c *Collector) keepLines(all []*logs.ResourceLogs) {
+	for _, of := range all {
+		for _, scope := range of.GetScopeLogs() {
+			for _, line := range scope.GetLogRecords() {
+				c.lines = append(c.lines, Line{
+					service(of.GetResource()), line.GetSeverityText(), line.GetBody().GetStringValue(),
+					hex.EncodeToString(line.GetTraceId()), hex.EncodeToString(line.GetSpanId()),
+				})
+			}
+		}
+	}
+}
+
+func service(of *resource.Resource) string {
+	for _, attribute := range of.GetAttributes() {
+		if attribute.GetKey() == "service.name" {
+			return attribute.GetValue().GetStringValue()
+		}
+	}
+	return ""
 }
 
 func newSpan(service string, from *trace.Span) Span {
