@@ -20,7 +20,7 @@ import (
 )
 
 // build compiles a program of ours.
-func build(t *testing.T, pkg string) string {
+func build(t testing.TB, pkg string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "program")
 	if output, err := exec.Command("go", "build", "-o", program, pkg).CombinedOutput(); err != nil {
@@ -30,7 +30,7 @@ func build(t *testing.T, pkg string) string {
 }
 
 // freePort is an address that nobody listened on a moment ago.
-func freePort(t *testing.T) string {
+func freePort(t testing.TB) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,0 +1,169 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// BenchmarkTelemetry compares what GET /items/{id} costs the gateway, item and
+// stock, each a process, when all is sent to a collector and when nothing is:
+// their user and system time. One iteration is 3000 requests to each side, in
+// turns; run it with -benchtime 20x or more. The figure is the median of the
+// ratios, with the interval that has the true median with 95 %.
+func BenchmarkTelemetry(b *testing.B) {
+	sink := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	defer sink.Close()
+	programs := map[string]string{}
+	for _, name := range []string{"stock", "item", "gateway"} {
+		programs[name] = build(b, "../"+name+"/cmd")
+	}
+	sides := []*side{startSide(b, programs, "OTEL_EXPORTER_OTLP_ENDPOINT="+sink.URL), startSide(b, programs)}
+	for _, s := range sides {
+		s.round(b)
+	}
+	var ratios, micros []float64
+	for i := 0; b.Loop(); i++ {
+		before := []float64{sides[0].seconds(b), sides[1].seconds(b)}
+		for turn := range sides {
+			sides[(i+turn)%2].round(b)
+		}
+		on, off := sides[0].seconds(b)-before[0], sides[1].seconds(b)-before[1]
+		ratios, micros = append(ratios, on/off), append(micros, off/roundRequests*1e6)
+	}
+	slices.Sort(ratios)
+	slices.Sort(micros)
+	low, high := medianInterval(len(ratios))
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(ratios[len(ratios)/2], "x-off")
+	b.ReportMetric(ratios[low], "x-off-low")
+	b.ReportMetric(ratios[high], "x-off-high")
+	b.ReportMetric(micros[len(micros)/2], "µs-off/request")
+}
+
+// medianInterval gives the first and the last of count sorted values between
+// which the median lies with 95 %.
+func medianInterval(count int) (low, high int) {
+	below, term := 0.0, 1.0 // of the binomial distribution with one half
+	for range count {
+		term /= 2
+	}
+	for low = 0; low < count/2 && below+term <= 0.025; low++ {
+		below += term
+		term *= float64(count-low) / float64(low+1)
+	}
+	low = max(low-1, 0)
+	return low, count - 1 - low
+}
+
+const roundRequests = 3000
+
+// roundCallers ask at the same time, each for an item of its own: those who ask
+// for the same would share a call of stock.
+const roundCallers = 8
+
+// side is three processes that serve one shop.
+type side struct {
+	client
+	requests  *http.Client // keeps a connection for each caller
+	items     []string     // paths
+	processes []*os.Process
+}
+
+func startSide(b *testing.B, programs map[string]string, environment ...string) *side {
+	b.Helper()
+	dir := b.TempDir()
+	rpc := map[string]string{"stock": freePort(b), "item": freePort(b)}
+	address := freePort(b)
+	registry := "static://item=" + rpc["item"] + ",stock=" + rpc["stock"]
+	s := &side{
+		client:   client{b, "http://" + address},
+		requests: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: roundCallers}},
+	}
+	for _, name := range []string{"stock", "item", "gateway"} {
+		args := []string{"-registry", registry, "-admin", "127.0.0.1:0", "-debug", "127.0.0.1:0"}
+		switch name {
+		case "gateway":
+			args = append(args, "-http", address, "-record=false")
+		case "item":
+			args = append(args, "-stock-max-age", "0s") // else stock is hardly asked
+			fallthrough
+		default:
+			args = append(args, "-rpc", rpc[name], "-data", dir, "-demo")
+		}
+		cmd := exec.Command(programs[name], args...)
+		cmd.Env = append(os.Environ(), environment...)
+		if err := cmd.Start(); err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		})
+		s.processes = append(s.processes, cmd.Process)
+	}
+	eventually(b, "the shop answers", func() bool { return s.get("/api/v1/items/1024") == nil })
+	for range roundCallers {
+		var made item
+		s.send("POST", "/api/v1/items", `{"title":"Tea"}`).want(b, http.StatusCreated, &made)
+		s.items = append(s.items, fmt.Sprintf("/api/v1/items/%d", made.ID))
+	}
+	return s
+}
+
+func (s *side) get(path string) error {
+	response, err := s.requests.Get(s.base + path)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err == nil && (response.StatusCode != http.StatusOK || strings.Contains(string(body), `"stock":null`)) {
+		err = fmt.Errorf("%s: %s", response.Status, body)
+	}
+	return err
+}
+
+func (s *side) round(b *testing.B) {
+	b.Helper()
+	var all sync.WaitGroup
+	for _, path := range s.items {
+		all.Go(func() {
+			for range roundRequests / roundCallers {
+				if err := s.get(path); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// seconds is the user and system time that the processes have used.
+func (s *side) seconds(b *testing.B) (sum float64) {
+	b.Helper()
+	for _, process := range s.processes {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", process.Pid))
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, text, _ := strings.Cut(string(stat), ") ")
+		for _, ticks := range strings.Fields(text)[11:13] {
+			count, err := strconv.ParseFloat(ticks, 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			sum += count / 100 // Linux counts in hundredths of a second
+		}
+	}
+	return sum
+}
