@@ -158,7 +158,13 @@ func serverObserver(tel *telemetry.Telemetry) (endpoint.Middleware, error) {
 	return func(next endpoint.Endpoint) endpoint.Endpoint {
 		return func(ctx context.Context, req, resp any) error {
 			if _, streams := req.(*streaming.Args); streams { // its end is looked at where it ends
-				return next(ctx, req, resp)
+				err := next(ctx, req, resp)
+				if err == nil {
+					endSpan(ctx, nil)
+				} else if ctx.Err() == nil { // else the caller has left
+					endSpan(ctx, fault.From(err))
+				}
+				return err
 			}
 			start := time.Now()
 			call := rpcinfo.GetRPCInfo(ctx)

@@ -3,6 +3,9 @@ package transport_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +20,7 @@ import (
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/activity/activityservice"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock"
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry/telemetrytest"
@@ -279,5 +283,44 @@ func TestALineOfTheLogNamesTheSpanItWasWrittenIn(t *testing.T) {
 	lines := server.log.lines(t)
 	if len(spans) != 1 || len(lines) != 1 || lines[0]["trace_id"] != spans[0].Trace || lines[0]["span_id"] != spans[0].ID {
 		t.Errorf("the log is %v, the spans are %v", lines, spans)
+	}
+}
+
+func TestAStreamHasItsCallersSpanAboveIt(t *testing.T) {
+	t.Parallel()
+	collector := telemetrytest.Start(t)
+	handler := stocks{watch: func(ctx context.Context, req *stock.WatchStockReq, stream stock.StockService_WatchStockServer) error {
+		if req.GetItemId() == 0 {
+			return fault.New(fault.Unavailable, "the database is not available")
+		}
+		return stream.Send(ctx, &stock.WatchStockResp{Cursor: 7})
+	}}
+	server := serveWith(t, telemetry.Config{SampleRatio: 1, Environment: collector.Environment()}, handler.register, nil)
+	client := dialStock(t, server.Addr())
+	tel := newTelemetry(t, "tests", collector.Environment())
+	for id := range int64(2) {
+		ctx, span := tel.Tracer.Start(t.Context(), "request")
+		stream, err := client.WatchStock(ctx, &stock.WatchStockReq{ItemId: id})
+		for err == nil {
+			_, err = stream.Recv(ctx)
+		}
+		if errors.Is(err, io.EOF) != (id == 1) {
+			t.Errorf("item %d: %v", id, err)
+		}
+		span.End()
+	}
+	settle(t, server)
+	if err := tel.Stop(context.Background()); err != nil {
+		t.Error(err)
+	}
+	checkChains(t, collector.Spans(), "StockService/WatchStock", 2)
+	codes := map[string]bool{}
+	for _, span := range collector.Spans() {
+		if span.Kind.String() == "SPAN_KIND_SERVER" {
+			codes[fmt.Sprintf("%s %t", span.Attributes["rpc.response.status_code"], span.Failed)] = true
+		}
+	}
+	if want := map[string]bool{"ok false": true, "unavailable true": true}; !maps.Equal(codes, want) {
+		t.Errorf("the streams ended with %v, want %v", codes, want)
 	}
 }
