@@ -392,6 +392,10 @@ func TestSettingsAreFlagsOfTheProgram(t *testing.T) {
 			for _, v := range list(find(objects, "Deployment", room), "spec", "template", "spec", "containers", 0, "env") {
 				settings[text(v, "name")] = "1"
 			}
+			if settings["OTEL_EXPORTER_OTLP_ENDPOINT"] != "http://otel-collector:4318" {
+				t.Errorf("%s: %s sends to %q", shape, room, settings["OTEL_EXPORTER_OTLP_ENDPOINT"])
+			}
+			delete(settings, "OTEL_EXPORTER_OTLP_ENDPOINT")
 			for name, value := range settings {
 				name = strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, "KITESHOP_"), "_", "-"))
 				if err := sets[room].Set(name, value); err != nil {
@@ -586,10 +590,10 @@ func TestWhoReachesWhom(t *testing.T) {
 		{"activity", "zookeeper", "client"}:         true,
 		{"item", "postgresql", "postgresql"}:        true,
 		{"stock", "postgresql", "postgresql"}:       true,
-		{"gateway", "otel-collector", "otlp-grpc"}:  true,
-		{"item", "otel-collector", "otlp-grpc"}:     true,
-		{"stock", "otel-collector", "otlp-grpc"}:    true,
-		{"activity", "otel-collector", "otlp-grpc"}: true,
+		{"gateway", "otel-collector", "otlp-http"}:  true,
+		{"item", "otel-collector", "otlp-http"}:     true,
+		{"stock", "otel-collector", "otlp-http"}:    true,
+		{"activity", "otel-collector", "otlp-http"}: true,
 		{"guest", "gateway", "http"}:                true,
 		{"nobody", "gateway", "http"}:               true,
 	}
