@@ -25,8 +25,8 @@ func newActivity(cfg Config, registry *discovery.Registry, tel *telemetry.Teleme
 	if !cfg.Record {
 		return &upstream.Activity{Client: client}, nil
 	}
-	views, err := transport.NewRecorder(tel, "gateway_activity_records", func(ctx context.Context, records []*activity.Record, options ...callopt.Option) error {
-		return client.RecordView(ctx, &activity.RecordReq{Records: records}, options...)
+	views, err := transport.NewRecorder(tel, "gateway_activity_records", func(ctx context.Context, counts transport.Counts, options ...callopt.Option) error {
+		return client.RecordView(ctx, &activity.RecordReq{Records: upstream.Records(counts)}, options...)
 	})
 	if err != nil {
 		return nil, err

@@ -26,8 +26,8 @@ func newSales(cfg Config, registry *discovery.Registry, tel *telemetry.Telemetry
 	if err != nil {
 		return nil, fmt.Errorf("activity client: %w", err)
 	}
-	sales, err := transport.NewRecorder(tel, "stock_activity_records", func(ctx context.Context, records []*activity.Record, options ...callopt.Option) error {
-		return client.RecordSale(ctx, &activity.RecordReq{Records: records}, options...)
+	sales, err := transport.NewRecorder(tel, "stock_activity_records", func(ctx context.Context, counts transport.Counts, options ...callopt.Option) error {
+		return client.RecordSale(ctx, &activity.RecordReq{Records: upstream.Records(counts)}, options...)
 	})
 	if err != nil {
 		return nil, err

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -17,38 +16,38 @@ import (
 const (
 	// onewayTimeout bounds a call that has no answer: dialling, and writing.
 	onewayTimeout = time.Second
-	// maxWaiting is how many records may wait to be sent.
-	maxWaiting = 1024
-	// maxSent is how many records one call has.
-	maxSent = 512
-	// sendEvery is how long a record waits, unless maxSent are there before.
-	// Kitex dials a connection for each oneway call, so they share calls.
-	sendEvery = 100 * time.Millisecond
+	// maxWaiting is how many items may wait to be sent, and the most that activity takes in a call.
+	maxWaiting = 1000
+	// sendEvery is how long an item waits. Kitex dials a connection for each
+	// oneway call, and what is wanted is wanted many times, so calls are shared.
+	sendEvery = 250 * time.Millisecond
 )
 
-// Recorder sends records by oneway calls. A record may be lost; who adds one
-// never waits and never fails.
-type Recorder[T any] struct {
-	send    func(ctx context.Context, records []T, options ...callopt.Option) error
-	outcome func(records int, of string)
-	enough  chan struct{} // has one element when maxSent records wait
+// Counts are quantities by item.
+type Counts map[int64]int64
+
+// Recorder adds up quantities of items and sends them by oneway calls. They
+// may be lost; who adds one never waits and never fails.
+type Recorder struct {
+	send    func(ctx context.Context, counts Counts, options ...callopt.Option) error
+	outcome func(items int, of string)
 
 	mu      sync.Mutex
-	waiting []T
+	waiting Counts
 }
 
-// What became of a record.
+// What became of an item's quantity.
 const (
 	onewaySent        = "sent"        // to the network; that it arrived nobody says
-	onewayFull        = "full"        // dropped: maxWaiting others waited already
+	onewayFull        = "full"        // dropped: maxWaiting other items waited already
 	onewayUnreachable = "unreachable" // dropped: nobody took it
 )
 
 // NewRecorder makes a Recorder, whose Part sends. The counter has the name
-// given and says what became of the records.
-func NewRecorder[T any](tel *telemetry.Telemetry, counter string, send func(ctx context.Context, records []T, options ...callopt.Option) error) (*Recorder[T], error) {
+// given and says what became of the quantities, of an item in a call each.
+func NewRecorder(tel *telemetry.Telemetry, counter string, send func(ctx context.Context, counts Counts, options ...callopt.Option) error) (*Recorder, error) {
 	records, err := tel.Meter.Int64Counter(counter,
-		metric.WithDescription("Records that were sent, or dropped: the queue was full, or the service unreachable."))
+		metric.WithDescription("Quantities of items that were sent, or dropped: too many items waited, or the service was unreachable."))
 	if err != nil {
 		return nil, err
 	}
@@ -56,32 +55,27 @@ func NewRecorder[T any](tel *telemetry.Telemetry, counter string, send func(ctx 
 	for _, outcome := range []string{onewaySent, onewayFull, onewayUnreachable} {
 		labels[outcome] = metric.WithAttributes(attribute.String("outcome", outcome))
 	}
-	r := &Recorder[T]{send: send, enough: make(chan struct{}, 1)}
-	r.outcome = func(count int, of string) { records.Add(context.Background(), int64(count), labels[of]) }
-	return r, nil
+	return &Recorder{send: send, waiting: Counts{}, outcome: func(items int, of string) {
+		records.Add(context.Background(), int64(items), labels[of])
+	}}, nil
 }
 
-// Add puts a record among those that wait, or drops it when too many do.
-func (r *Recorder[T]) Add(record T) {
+// Add puts a quantity of an item to what waits, or drops it when too many others do.
+func (r *Recorder) Add(itemID, quantity int64) {
 	r.mu.Lock()
-	waiting := len(r.waiting)
-	if waiting < maxWaiting {
-		r.waiting = append(r.waiting, record)
+	_, waits := r.waiting[itemID]
+	taken := waits || len(r.waiting) < maxWaiting
+	if taken {
+		r.waiting[itemID] += quantity
 	}
 	r.mu.Unlock()
-	switch {
-	case waiting >= maxWaiting:
+	if !taken {
 		r.outcome(1, onewayFull)
-	case waiting+1 >= maxSent:
-		select {
-		case r.enough <- struct{}{}:
-		default:
-		}
 	}
 }
 
 // Part sends what waits, and at the end what still waits.
-func (r *Recorder[T]) Part() lifecycle.Part {
+func (r *Recorder) Part() lifecycle.Part {
 	running, stop := context.WithCancel(context.Background()) // lives as long as the service, not as a request
 	return lifecycle.Part{
 		Name: "recorder",
@@ -96,32 +90,32 @@ func (r *Recorder[T]) Part() lifecycle.Part {
 	}
 }
 
-func (r *Recorder[T]) run(stop <-chan struct{}) {
+func (r *Recorder) run(stop <-chan struct{}) {
 	tick := time.NewTicker(sendEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-		case <-r.enough:
+			r.sendWaiting()
 		case <-stop:
 			r.sendWaiting()
 			return
 		}
-		r.sendWaiting()
 	}
 }
 
-func (r *Recorder[T]) sendWaiting() {
+func (r *Recorder) sendWaiting() {
 	r.mu.Lock()
-	records := r.waiting
-	r.waiting = nil
+	counts := r.waiting
+	r.waiting = Counts{}
 	r.mu.Unlock()
-	for batch := range slices.Chunk(records, maxSent) {
-		outcome := onewaySent
-		// The records are of many requests, so the call belongs to none.
-		if err := r.send(context.Background(), batch, callopt.WithRPCTimeout(onewayTimeout)); err != nil {
-			outcome = onewayUnreachable
-		}
-		r.outcome(len(batch), outcome)
+	if len(counts) == 0 {
+		return
 	}
+	outcome := onewaySent
+	// The counts are of many requests, so the call belongs to none.
+	if err := r.send(context.Background(), counts, callopt.WithRPCTimeout(onewayTimeout)); err != nil {
+		outcome = onewayUnreachable
+	}
+	r.outcome(len(counts), outcome)
 }

@@ -22,20 +22,20 @@ type receiver struct {
 	start time.Time
 
 	mu    sync.Mutex
-	calls []int // how many records came in each
+	calls []Counts
 	at    []time.Duration
 }
 
-func (r *receiver) take(_ context.Context, records []int, _ ...callopt.Option) error {
+func (r *receiver) take(_ context.Context, counts Counts, _ ...callopt.Option) error {
 	time.Sleep(r.takes)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.calls, r.at = append(r.calls, len(records)), append(r.at, time.Since(r.start))
+	r.calls, r.at = append(r.calls, counts), append(r.at, time.Since(r.start))
 	return r.err
 }
 
-// record sends to r while do adds, and gives what became of the records.
-func record(t *testing.T, r *receiver, do func(*Recorder[int])) map[string]int {
+// record sends to r while do adds, and gives what became of the items.
+func record(t *testing.T, r *receiver, do func(*Recorder)) map[string]int {
 	t.Helper()
 	tel, err := telemetry.New("test", telemetry.Config{Format: "json", Output: t.Output()})
 	if err != nil {
@@ -47,10 +47,10 @@ func record(t *testing.T, r *receiver, do func(*Recorder[int])) map[string]int {
 	}
 	outcomes := map[string]int{}
 	var mu sync.Mutex
-	recorder.outcome = func(records int, of string) {
+	recorder.outcome = func(items int, of string) {
 		mu.Lock()
 		defer mu.Unlock()
-		outcomes[of] += records
+		outcomes[of] += items
 	}
 	r.start = time.Now()
 	part := recorder.Part()
@@ -64,42 +64,26 @@ func record(t *testing.T, r *receiver, do func(*Recorder[int])) map[string]int {
 	return outcomes
 }
 
-func TestRecordsWaitForEachOtherAndShareACall(t *testing.T) {
+func TestQuantitiesOfAnItemAreAddedUpAndItemsShareACall(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := &receiver{}
-		outcomes := record(t, r, func(to *Recorder[int]) {
-			for i := range 3 {
-				to.Add(i)
-			}
+		outcomes := record(t, r, func(to *Recorder) {
+			to.Add(7, 1)
+			to.Add(7, 4)
+			to.Add(8, 2)
 			time.Sleep(1050 * time.Millisecond)
-			to.Add(8)
+			to.Add(7, 3)
 			time.Sleep(time.Second)
 		})
-		if want := []time.Duration{100 * time.Millisecond, 1100 * time.Millisecond}; !slices.Equal(r.at, want) {
+		if want := []time.Duration{250 * time.Millisecond, 1250 * time.Millisecond}; !slices.Equal(r.at, want) {
 			t.Errorf("calls at %v, want %v", r.at, want)
 		}
-		if want := []int{3, 1}; !slices.Equal(r.calls, want) {
-			t.Errorf("records of the calls %v, want %v", r.calls, want)
+		if want := []Counts{{7: 5, 8: 2}, {7: 3}}; !slices.EqualFunc(r.calls, want, maps.Equal) {
+			t.Errorf("calls of %v, want %v", r.calls, want)
 		}
-		if want := map[string]int{onewaySent: 4}; !maps.Equal(outcomes, want) {
+		if want := map[string]int{onewaySent: 3}; !maps.Equal(outcomes, want) {
 			t.Errorf("outcomes %v, want %v", outcomes, want)
-		}
-	})
-}
-
-func TestManyRecordsDoNotWaitForTheTime(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := &receiver{}
-		record(t, r, func(to *Recorder[int]) {
-			for i := range 512 {
-				to.Add(i)
-			}
-			synctest.Wait()
-		})
-		if !slices.Equal(r.at, []time.Duration{0}) || !slices.Equal(r.calls, []int{512}) {
-			t.Errorf("calls at %v, of %v records", r.at, r.calls)
 		}
 	})
 }
@@ -108,29 +92,33 @@ func TestRecordingNeverWaitsAndDropsWhatIsTooMuch(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := &receiver{takes: time.Second} // as long as a call to a frozen service
-		outcomes := record(t, r, func(to *Recorder[int]) {
-			to.Add(0)
-			time.Sleep(200 * time.Millisecond) // now it is on its way
+		outcomes := record(t, r, func(to *Recorder) {
+			to.Add(1, 1)
+			time.Sleep(300 * time.Millisecond) // now it is on its way
 			began := time.Now()
-			for i := range 10_000 {
-				to.Add(i)
+			for id := range int64(10_000) {
+				to.Add(id, 1)
 			}
+			to.Add(0, 1) // waits already
 			if took := time.Since(began); took != 0 {
 				t.Errorf("recording waited for %s", took)
 			}
 		})
-		if want := map[string]int{onewaySent: 1 + 1024, onewayFull: 10_000 - 1024}; !maps.Equal(outcomes, want) {
+		if want := map[string]int{onewaySent: 1 + 1000, onewayFull: 10_000 - 1000}; !maps.Equal(outcomes, want) {
 			t.Errorf("outcomes %v, want %v", outcomes, want)
+		}
+		if got := r.calls[len(r.calls)-1][0]; got != 2 {
+			t.Errorf("%d of the item that waited, want 2", got)
 		}
 	})
 }
 
-func TestRecordsThatNobodyTakesAreCounted(t *testing.T) {
+func TestWhatNobodyTakesIsCounted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		outcomes := record(t, &receiver{err: errors.New("connection refused")}, func(to *Recorder[int]) {
-			to.Add(7)
-			to.Add(7)
+		outcomes := record(t, &receiver{err: errors.New("connection refused")}, func(to *Recorder) {
+			to.Add(7, 1)
+			to.Add(8, 1)
 			time.Sleep(time.Second)
 		})
 		if want := map[string]int{onewayUnreachable: 2}; !maps.Equal(outcomes, want) {
@@ -139,23 +127,20 @@ func TestRecordsThatNobodyTakesAreCounted(t *testing.T) {
 	})
 }
 
-func TestRecordsThatStillWaitAtTheEndAreSent(t *testing.T) {
+func TestWhatStillWaitsAtTheEndIsSent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := &receiver{}
-		outcomes := record(t, r, func(to *Recorder[int]) { to.Add(7) })
-		if want := map[string]int{onewaySent: 1}; !maps.Equal(outcomes, want) || !slices.Equal(r.calls, []int{1}) {
-			t.Errorf("outcomes %v, calls of %v records", outcomes, r.calls)
+		outcomes := record(t, r, func(to *Recorder) { to.Add(7, 1) })
+		if want := map[string]int{onewaySent: 1}; !maps.Equal(outcomes, want) || !slices.EqualFunc(r.calls, []Counts{{7: 1}}, maps.Equal) {
+			t.Errorf("outcomes %v, calls of %v", outcomes, r.calls)
 		}
 	})
 }
 
 func BenchmarkRecord(b *testing.B) {
-	r := &Recorder[int]{outcome: func(int, string) {}, enough: make(chan struct{}, 1)}
-	for b.Loop() {
-		r.Add(7)
-		if len(r.waiting) == maxWaiting {
-			r.waiting = nil
-		}
+	r := &Recorder{waiting: Counts{}, outcome: func(int, string) {}}
+	for id := int64(0); b.Loop(); id++ {
+		r.Add(id%256, 1)
 	}
 }

@@ -23,7 +23,7 @@ const (
 type Activity struct {
 	Client activityservice.Client
 	// Views sends what was looked at; nil: nothing is recorded.
-	Views *transport.Recorder[*activity.Record]
+	Views *transport.Recorder
 }
 
 var _ domain.Activity = (*Activity)(nil)
@@ -31,8 +31,17 @@ var _ domain.Activity = (*Activity)(nil)
 // Viewed implements domain.Activity.
 func (a *Activity) Viewed(itemID int64) {
 	if a.Views != nil {
-		a.Views.Add(&activity.Record{ItemId: itemID, Quantity: 1})
+		a.Views.Add(itemID, 1)
 	}
+}
+
+// Records are counts as activity takes them.
+func Records(counts transport.Counts) []*activity.Record {
+	records := make([]*activity.Record, 0, len(counts))
+	for id, quantity := range counts {
+		records = append(records, &activity.Record{ItemId: id, Quantity: quantity})
+	}
+	return records
 }
 
 // Trending implements domain.Activity.

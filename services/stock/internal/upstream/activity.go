@@ -9,12 +9,21 @@ import (
 
 // Activity implements domain.Sales by oneway calls to the activity service.
 type Activity struct {
-	Sales *transport.Recorder[*activity.Record]
+	Sales *transport.Recorder
 }
 
 var _ domain.Sales = (*Activity)(nil)
 
 // Sold implements domain.Sales.
 func (a *Activity) Sold(itemID, quantity int64) {
-	a.Sales.Add(&activity.Record{ItemId: itemID, Quantity: quantity})
+	a.Sales.Add(itemID, quantity)
+}
+
+// Records are counts as activity takes them.
+func Records(counts transport.Counts) []*activity.Record {
+	records := make([]*activity.Record, 0, len(counts))
+	for id, quantity := range counts {
+		records = append(records, &activity.Record{ItemId: id, Quantity: quantity})
+	}
+	return records
 }
