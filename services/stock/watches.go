@@ -10,18 +10,7 @@ import (
 
 // watching is the part that tells watchers what has changed.
 func watching(watches *domain.Watches, inventory *domain.Inventory) lifecycle.Part {
-	ctx, stop := context.WithCancel(context.Background()) // lives as long as the service, not as a request
-	return lifecycle.Part{
-		Name: "watches",
-		Serve: func() error {
-			watches.Run(ctx, inventory.Store.Stock)
-			return nil
-		},
-		Stop: func(context.Context) error {
-			stop()
-			return nil
-		},
-	}
+	return lifecycle.Background("watches", func(ctx context.Context) { watches.Run(ctx, inventory.Store.Stock) })
 }
 
 // listening tells the log whether changes of other processes are heard at once.

@@ -75,29 +75,16 @@ func (r *Recorder) Add(itemID, quantity int64) {
 }
 
 // Part sends what waits, and at the end what still waits.
-func (r *Recorder) Part() lifecycle.Part {
-	running, stop := context.WithCancel(context.Background()) // lives as long as the service, not as a request
-	return lifecycle.Part{
-		Name: "recorder",
-		Serve: func() error {
-			r.run(running.Done())
-			return nil
-		},
-		Stop: func(context.Context) error {
-			stop()
-			return nil
-		},
-	}
-}
+func (r *Recorder) Part() lifecycle.Part { return lifecycle.Background("recorder", r.run) }
 
-func (r *Recorder) run(stop <-chan struct{}) {
+func (r *Recorder) run(ctx context.Context) {
 	tick := time.NewTicker(sendEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
 			r.sendWaiting()
-		case <-stop:
+		case <-ctx.Done():
 			r.sendWaiting()
 			return
 		}
