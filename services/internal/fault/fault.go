@@ -6,6 +6,7 @@
 package fault
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -112,13 +113,17 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.cause }
 
 // From finds the *Error in err. A foreign error becomes an Internal one that
-// wraps it and says nothing about it. From(nil) is nil.
+// wraps it and says nothing about it, or OutcomeUnknown when the call's time was
+// over. From(nil) is nil.
 func From(err error) *Error {
 	if err == nil {
 		return nil
 	}
 	if known, ok := errors.AsType[*Error](err); ok {
 		return known
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return New(OutcomeUnknown, "the time was over before the call was done").Because(err)
 	}
 	return New(Internal, "an internal error").Because(err)
 }

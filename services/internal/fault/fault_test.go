@@ -1,6 +1,7 @@
 package fault_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -121,5 +122,15 @@ func TestNoErrorHasNoFault(t *testing.T) {
 	}
 	if got := fault.CodeOf(nil); got != "" {
 		t.Errorf("CodeOf(nil) = %q, want none", got)
+	}
+}
+
+func TestATimeThatIsOverLeavesTheOutcomeUnknown(t *testing.T) {
+	t.Parallel()
+	for _, cause := range []error{context.DeadlineExceeded, context.Canceled} {
+		got := fault.From(fmt.Errorf("read: %w", cause))
+		if got.Code != fault.OutcomeUnknown || got.Message != "the time was over before the call was done" || !errors.Is(got, cause) {
+			t.Errorf("From(%v) = %v", cause, got)
+		}
 	}
 }
