@@ -137,7 +137,7 @@ func (a *Announcement) hold(ctx context.Context, s *authenticated) error {
 
 // ensure makes the registry hold the address under every name.
 func (a *Announcement) ensure(ctx context.Context, s *authenticated) error {
-	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, errSlow)
 	defer cancel()
 	address, err := advertised(ctx, a.registry.config.Advertise, a.listener, a.registry.driver.endpoint())
 	if err != nil {

@@ -77,7 +77,7 @@ func (l *list) follow(ctx context.Context, s *authenticated, answered func()) er
 				return errOutdated
 			}
 		}
-		asking, cancel := context.WithTimeout(ctx, operationTimeout)
+		asking, cancel := context.WithTimeoutCause(ctx, operationTimeout, errSlow)
 		instances, err := s.list(asking, l.name, l.wake.send)
 		cancel()
 		if err != nil {

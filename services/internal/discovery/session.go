@@ -3,6 +3,7 @@ package discovery
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -50,6 +51,7 @@ const (
 var (
 	errSessionLost = errors.New("the session was lost")
 	errOutdated    = errors.New("the password or the address has changed")
+	errSlow        = fmt.Errorf("no answer within %s", operationTimeout)
 )
 
 // newRetry makes growing, scattered delays.

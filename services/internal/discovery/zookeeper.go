@@ -68,7 +68,7 @@ func (z *zookeeper) identities(password string) []string {
 }
 
 func (z *zookeeper) connect(ctx context.Context, password string) (session, error) {
-	s := &zookeeperSession{zookeeper: z, password: password, over: make(chan struct{}), watched: map[string]bool{}}
+	s := &zookeeperSession{zookeeper: z, password: password, over: make(chan struct{}), watched: map[string]bool{}, settled: make(chan struct{})}
 	conn, events, err := zk.Connect(z.servers, z.timeout, zk.WithLogger(quietZookeeper{}), zk.WithDialer(s.dial))
 	if err != nil {
 		return nil, err
@@ -101,6 +101,31 @@ type zookeeperSession struct {
 	mu      sync.Mutex
 	tcp     net.Conn
 	watched map[string]bool // what a watch is set on
+	settled chan struct{}   // closed while requests may be made
+}
+
+// settlePause is how long requests wait after a reconnect: the library (v1.0.4)
+// sets its watches again then, and races with answers that come before it has.
+const settlePause = 100 * time.Millisecond
+
+// ready is the connection, when requests may be made. It waits at most as long as the session lasts.
+func (s *zookeeperSession) ready() *zk.Conn {
+	s.mu.Lock()
+	settled := s.settled
+	s.mu.Unlock()
+	select {
+	case <-settled:
+	case <-s.over:
+	}
+	return s.conn
+}
+
+// unsettle has requests wait until the channel is closed that it gives.
+func (s *zookeeperSession) unsettle() chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settled = make(chan struct{})
+	return s.settled
 }
 
 // dial remembers the connection, so that closing it ends the library's wait for
@@ -120,23 +145,32 @@ func (s *zookeeperSession) dial(network, address string, timeout time.Duration) 
 // its data refuses a client that has seen more than it has itself.
 func (s *zookeeperSession) watchState(events <-chan zk.Event, established chan<- struct{}) {
 	defer close(s.over)
-	var expired <-chan time.Time
+	var expired, settled <-chan time.Time
+	waiting := s.settled
 	for {
 		select {
 		case <-expired:
 			return
+		case <-settled:
+			close(waiting)
+			waiting, settled = nil, nil
 		case event, open := <-events:
 			switch {
 			case !open || event.State == zk.StateExpired:
 				return
+			case event.State == zk.StateHasSession && established != nil:
+				close(established)
+				close(waiting)
+				established, waiting = nil, nil
 			case event.State == zk.StateHasSession:
-				expired = nil
-				if established != nil {
-					close(established)
-					established = nil
+				expired, settled = nil, time.After(settlePause)
+			case event.State == zk.StateDisconnected && established == nil:
+				if expired == nil {
+					expired = time.After(s.timeout)
 				}
-			case event.State == zk.StateDisconnected && expired == nil && established == nil:
-				expired = time.After(s.timeout)
+				if settled = nil; waiting == nil {
+					waiting = s.unsettle()
+				}
 			}
 		}
 	}
@@ -179,7 +213,7 @@ func (s *zookeeperSession) register(ctx context.Context, name string, instance I
 				return s.explain("taking over "+node+" from an earlier session", err)
 			}
 		case !bytes.Equal(found.data, data):
-			if _, err := within(ctx, func() (*zk.Stat, error) { return s.conn.Set(node, data, -1) }); err != nil {
+			if _, err := within(ctx, func() (*zk.Stat, error) { return s.ready().Set(node, data, -1) }); err != nil {
 				return s.explain("writing "+node, err)
 			}
 		default:
@@ -192,7 +226,7 @@ func (s *zookeeperSession) register(ctx context.Context, name string, instance I
 // takeOver replaces another session's node in one step, so that no caller sees it missing.
 func (s *zookeeperSession) takeOver(ctx context.Context, node string, stat *zk.Stat, data []byte) error {
 	_, err := within(ctx, func() ([]zk.MultiResponse, error) {
-		return s.conn.Multi(
+		return s.ready().Multi(
 			&zk.DeleteRequest{Path: node, Version: stat.Version},
 			&zk.CreateRequest{Path: node, Data: data, Acl: s.ownACL(), Flags: zk.FlagEphemeral})
 	})
@@ -205,7 +239,7 @@ func (s *zookeeperSession) takeOver(ctx context.Context, node string, stat *zk.S
 // create makes the node, and its parents if they are missing.
 func (s *zookeeperSession) create(ctx context.Context, node string, data []byte) error {
 	make := func(node string, data []byte, flags int32, acl []zk.ACL) error {
-		_, err := within(ctx, func() (string, error) { return s.conn.Create(node, data, flags, acl) })
+		_, err := within(ctx, func() (string, error) { return s.ready().Create(node, data, flags, acl) })
 		return err
 	}
 	err := make(node, data, zk.FlagEphemeral, s.ownACL())
@@ -268,7 +302,7 @@ func (s *zookeeperSession) list(ctx context.Context, name string, changed func()
 			continue // not an instance's
 		}
 		content, err := within(ctx, func() ([]byte, error) {
-			content, _, err := s.conn.Get(parent + "/" + address)
+			content, _, err := s.ready().Get(parent + "/" + address)
 			return content, err
 		})
 		if errors.Is(err, zk.ErrNoNode) || errors.Is(err, zk.ErrNoAuth) {
@@ -300,7 +334,7 @@ func (s *zookeeperSession) names(ctx context.Context) ([]string, error) {
 		root = "/"
 	}
 	names, err := within(ctx, func() ([]string, error) {
-		names, _, err := s.conn.Children(root)
+		names, _, err := s.ready().Children(root)
 		return names, err
 	})
 	if err != nil {

@@ -16,12 +16,12 @@ type zookeeperNode struct {
 func (s *zookeeperSession) get(ctx context.Context, node string, changed func()) (zookeeperNode, error) {
 	if !s.needsWatch(node) {
 		return within(ctx, func() (zookeeperNode, error) {
-			data, stat, err := s.conn.Get(node)
+			data, stat, err := s.ready().Get(node)
 			return zookeeperNode{data, stat}, err
 		})
 	}
 	return within(ctx, func() (zookeeperNode, error) {
-		data, stat, events, err := s.conn.GetW(node)
+		data, stat, events, err := s.ready().GetW(node)
 		s.watch(node, events, err, changed)
 		return zookeeperNode{data, stat}, err
 	})
@@ -32,7 +32,7 @@ func (s *zookeeperSession) get(ctx context.Context, node string, changed func())
 func (s *zookeeperSession) children(ctx context.Context, node string, changed func()) ([]string, error) {
 	if !s.needsWatch(node) {
 		names, err := within(ctx, func() ([]string, error) {
-			names, _, err := s.conn.Children(node)
+			names, _, err := s.ready().Children(node)
 			return names, err
 		})
 		if errors.Is(err, zk.ErrNoNode) {
@@ -41,10 +41,10 @@ func (s *zookeeperSession) children(ctx context.Context, node string, changed fu
 		return names, err
 	}
 	return within(ctx, func() ([]string, error) {
-		names, _, events, err := s.conn.ChildrenW(node)
+		names, _, events, err := s.ready().ChildrenW(node)
 		if errors.Is(err, zk.ErrNoNode) {
 			var exists bool
-			exists, _, events, err = s.conn.ExistsW(node)
+			exists, _, events, err = s.ready().ExistsW(node)
 			if exists { // it came to be in between: look again
 				defer changed()
 			}
