@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cloudwego/hertz/pkg/common/hlog"
 	"github.com/cloudwego/kitex/pkg/klog"
@@ -51,6 +52,7 @@ func config(data string) shop.Config {
 		cfg.Item.Store.Data = data
 	}
 	cfg.Gateway.Telemetry.Output = nil
+	cfg.Item.StockBudget = 2 * time.Second // on a busy machine stock must be in the answer too
 	for _, address := range []*string{
 		&cfg.Gateway.HTTP, &cfg.Item.RPC, &cfg.Stock.RPC, &cfg.Activity.RPC,
 		&cfg.Gateway.Lifecycle.Admin, &cfg.Item.Lifecycle.Admin, &cfg.Stock.Lifecycle.Admin, &cfg.Activity.Lifecycle.Admin,

@@ -344,8 +344,8 @@ func TestMessagesThatCannotBeReadEndTheirStream(t *testing.T) {
 	})
 }
 
+// Not parallel: what it sends must arrive within the server's 5 s.
 func TestMessagesOfStreamsAreBounded(t *testing.T) {
-	t.Parallel()
 	const below = transport.MaxMessageBytes - 1<<10
 	server := serveStock(t, stocks{
 		sync: echo,
