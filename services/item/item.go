@@ -13,6 +13,7 @@ import (
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
 	"github.com/kiteshop/kiteshop/services/internal/config"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/internal/sqldb"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 	"github.com/kiteshop/kiteshop/services/internal/transport"
 	"github.com/kiteshop/kiteshop/services/item/internal/domain"
@@ -84,6 +85,9 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	life.Add(server.Announcement(registry, "item", "example.shop.item")) // the second is the tutorial's name
 	return &Service{Service: life, server: server}, nil
 }
+
+// Schema is the service's database, for those who copy all of it.
+func Schema() (sqldb.Schema, error) { return store.Schema() }
 
 // Addr is where the service answers Kitex calls.
 func (s *Service) Addr() net.Addr { return s.server.Addr() }

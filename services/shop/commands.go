@@ -14,7 +14,7 @@ import (
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
 )
 
-// Main is the program: the shop, or a command that talks to a running one.
+// Main is the program: the shop, or a command for a running one or its data.
 func Main() {
 	lifecycle.Main(func(ctx context.Context, args []string) error { return command(ctx, args, os.Stdout) })
 }
@@ -23,18 +23,21 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 	cfg := DefaultConfig()
 	open := &ffcli.Command{
 		Name:       "kiteshop",
-		ShortUsage: "kiteshop [flags] | import FILE | client | registry | reconcile",
+		ShortUsage: "kiteshop [flags] | import FILE | client | registry | reconcile | backup DIRECTORY | restore BACKUP | move",
 		ShortHelp:  "runs the whole shop in one process",
 		FlagSet:    config.FlagSet("kiteshop", &cfg),
 		Options:    config.Options(),
 		Exec: func(ctx context.Context, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("there is no command %q; there are import, client, registry and reconcile, and no command runs the shop", args[0])
+				return fmt.Errorf("there is no command %q; there are import, client, registry, reconcile, backup, restore and move, and no command runs the shop", args[0])
 			}
 			return run(ctx, cfg, stdout)
 		},
 	}
-	open.Subcommands = []*ffcli.Command{importCommand(stdout), clientCommand(stdout), registryCommand(stdout), reconcileCommand(stdout)}
+	open.Subcommands = []*ffcli.Command{
+		importCommand(stdout), clientCommand(stdout), registryCommand(stdout), reconcileCommand(stdout),
+		backupCommand(stdout), restoreCommand(stdout), moveCommand(stdout),
+	}
 
 	sets := []*flag.FlagSet{open.FlagSet}
 	for _, command := range open.Subcommands {

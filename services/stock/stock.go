@@ -11,6 +11,7 @@ import (
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
 	"github.com/kiteshop/kiteshop/services/internal/config"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/internal/sqldb"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 	"github.com/kiteshop/kiteshop/services/internal/transport"
 	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
@@ -93,6 +94,9 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	life.Add(server.Announcement(registry, "stock"))
 	return &Service{Service: life, server: server}, nil
 }
+
+// Schema is the service's database, for those who copy all of it.
+func Schema() (sqldb.Schema, error) { return store.Schema() }
 
 // Addr is where the service answers Kitex calls.
 func (s *Service) Addr() net.Addr { return s.server.Addr() }

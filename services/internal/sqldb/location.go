@@ -1,6 +1,7 @@
 package sqldb
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -173,6 +175,13 @@ func (p parts) pool() (*pgxpool.Config, error) {
 		if cfg.ConnConfig.ConnectTimeout, err = time.ParseDuration(p.params.Get("connect_timeout")); err != nil {
 			return nil, err
 		}
+	}
+	cfg.BeforeConnect = func(_ context.Context, conn *pgx.ConnConfig) error {
+		password, err := p.currentPassword()
+		if password != "" {
+			conn.Password = password
+		}
+		return err
 	}
 	return cfg, nil
 }

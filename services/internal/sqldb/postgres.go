@@ -71,13 +71,6 @@ func (p *postgres) connect(ctx context.Context, parts parts, schema string, migr
 	if err != nil {
 		return nil, err
 	}
-	cfg.BeforeConnect = func(_ context.Context, conn *pgx.ConnConfig) error {
-		password, err := parts.currentPassword()
-		if password != "" {
-			conn.Password = password
-		}
-		return err
-	}
 	cfg.ConnConfig.Tracer = postgresSpans{newSpans(schema, semconv.DBSystemNamePostgreSQL, cfg.ConnConfig.Database+"|"+schema)}
 	settings := cfg.ConnConfig.RuntimeParams
 	settings["application_name"] = "kiteshop " + schema

@@ -99,9 +99,12 @@ func (s *sqlite) open(source string, connections int) (*sql.DB, error) {
 
 // dsn sets what SQLite keeps per connection: WAL with a sync at every commit.
 func dsn(path, more string) string {
-	file := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
-	file.RawQuery = "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&" + more
-	return file.String()
+	return uri(path, "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&"+more)
+}
+
+// uri names a file for the driver.
+func uri(path, query string) string {
+	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: query}).String()
 }
 
 func migrateSQLite(ctx context.Context, db *sql.DB, migrations fs.FS) error {

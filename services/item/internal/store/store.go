@@ -3,18 +3,13 @@ package store
 
 import (
 	"context"
-	"embed"
 	"errors"
-	"io/fs"
 	"time"
 
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 	"github.com/kiteshop/kiteshop/services/internal/sqldb"
 	"github.com/kiteshop/kiteshop/services/item/internal/domain"
 )
-
-//go:embed migrations/*/*.sql
-var migrations embed.FS
 
 // Store implements domain.Store. Get is answered from memory for at most the
 // cache's bound after a read; a change made here is seen at once.
@@ -29,7 +24,7 @@ var _ domain.Store = (*Store)(nil)
 // Open opens or creates the database. maxAge bounds how old an answer of Get
 // may be, read by the clock now.
 func Open(ctx context.Context, cfg sqldb.Config, maxAge time.Duration, now func() time.Time) (*Store, error) {
-	files, err := fs.Sub(migrations, "migrations")
+	schema, err := Schema()
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +32,7 @@ func Open(ctx context.Context, cfg sqldb.Config, maxAge time.Duration, now func(
 	if err != nil {
 		return nil, err
 	}
-	db, err := sqldb.Open(ctx, cfg, "item", files)
+	db, err := sqldb.Open(ctx, cfg, schema.Name, schema.Migrations)
 	if err != nil {
 		return nil, err
 	}

@@ -4,18 +4,13 @@ package store
 
 import (
 	"context"
-	"embed"
 	"errors"
-	"io/fs"
 	"time"
 
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 	"github.com/kiteshop/kiteshop/services/internal/sqldb"
 	"github.com/kiteshop/kiteshop/services/stock/internal/domain"
 )
-
-//go:embed migrations/*/*.sql
-var migrations embed.FS
 
 // Store implements domain.Store.
 type Store struct {
@@ -46,11 +41,11 @@ type Options struct {
 
 // Open opens or creates the database.
 func Open(ctx context.Context, cfg sqldb.Config, options Options) (*Store, error) {
-	files, err := fs.Sub(migrations, "migrations")
+	schema, err := Schema()
 	if err != nil {
 		return nil, err
 	}
-	db, err := sqldb.Open(ctx, cfg, "stock", files)
+	db, err := sqldb.Open(ctx, cfg, schema.Name, schema.Migrations)
 	if err != nil {
 		return nil, err
 	}
