@@ -109,6 +109,14 @@ func (p *Postgres) connect() (*pgx.Conn, error) {
 	return pgx.Connect(ctx, source.String())
 }
 
+// Client is a program of PostgreSQL that finds the server in its environment, as pg_dump.
+func (p *Postgres) Client(name string, args ...string) *exec.Cmd {
+	p.t.Helper()
+	cmd := p.command(name, args...)
+	cmd.Env = append(cmd.Env, "PGHOST=127.0.0.1", "PGPORT="+strconv.Itoa(p.port), "PGUSER="+superuser, "PGPASSWORD="+password)
+	return cmd
+}
+
 // Start starts the server and waits until it answers.
 func (p *Postgres) Start() {
 	p.t.Helper()
