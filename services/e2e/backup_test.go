@@ -136,4 +136,3 @@ func TestADumpOfARunningDatabaseHasAllThatWasAcknowledgedBefore(t *testing.T) {
 	}
 	open(t, restored).wantSales(before)
 }
-

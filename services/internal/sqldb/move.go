@@ -172,7 +172,7 @@ func (t *target) fill(ctx context.Context, f *file) (moved []Moved, err error) {
 		return nil, err
 	}
 	for _, table := range f.schema.Tables {
-		if err := t.wantEmpty(ctx, table.Name); err != nil {
+		if err := t.wantEmpty(ctx, pgx.Identifier{f.schema.Name, table.Name}); err != nil {
 			return nil, err
 		}
 	}
@@ -190,8 +190,8 @@ func (t *target) fill(ctx context.Context, f *file) (moved []Moved, err error) {
 }
 
 // wantEmpty also keeps others from writing to the table until the end.
-func (t *target) wantEmpty(ctx context.Context, table string) error {
-	name := pgx.Identifier{table}.Sanitize()
+func (t *target) wantEmpty(ctx context.Context, table pgx.Identifier) error {
+	name := table.Sanitize()
 	if _, err := run(ctx, t.conn, `LOCK TABLE `+name+` IN EXCLUSIVE MODE`); err != nil {
 		return err
 	}
@@ -200,7 +200,7 @@ func (t *target) wantEmpty(ctx context.Context, table string) error {
 		return err
 	}
 	if used {
-		return fmt.Errorf("the table %s has rows, and nothing is mixed: give a database that no shop has used", table)
+		return fmt.Errorf("the table %s has rows, and nothing is mixed: give a database that no shop has used", table[1])
 	}
 	return nil
 }
@@ -219,15 +219,17 @@ func (t *target) copyTable(ctx context.Context, f *file, table Table) (Moved, er
 	if err != nil {
 		return Moved{}, err
 	}
+	// The schema is named: the driver keeps statements by their text, and services have tables of the same name.
+	into := pgx.Identifier{f.schema.Name, table.Name}
 	sent := &sent{rows: found, values: make([]any, len(columns))}
 	err = t.conn.Raw(func(raw any) error {
-		_, err := raw.(*stdlib.Conn).Conn().CopyFrom(ctx, pgx.Identifier{table.Name}, columns, sent)
+		_, err := raw.(*stdlib.Conn).Conn().CopyFrom(ctx, into, columns, sent)
 		return err
 	})
 	if err := errors.Join(err, found.Close()); err != nil {
 		return Moved{}, err
 	}
-	stored, err := t.read(ctx, table.Name, columns)
+	stored, err := t.read(ctx, into, columns)
 	if err != nil {
 		return Moved{}, err
 	}
@@ -264,10 +266,10 @@ func (s *sent) Values() ([]any, error) {
 func (s *sent) Err() error { return s.rows.Err() }
 
 // read gives the checksum of what a table has.
-func (t *target) read(ctx context.Context, table string, columns []string) (*checksum, error) {
+func (t *target) read(ctx context.Context, table pgx.Identifier, columns []string) (*checksum, error) {
 	sum := &checksum{}
 	err := t.conn.Raw(func(raw any) error {
-		rows, err := raw.(*stdlib.Conn).Conn().Query(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table) //nolint:gosec // the names are the program's
+		rows, err := raw.(*stdlib.Conn).Conn().Query(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table.Sanitize()) //nolint:gosec // the names are the program's
 		if err != nil {
 			return err
 		}

@@ -80,17 +80,22 @@ func TestThisVersionWorksOnTheNextSchema(t *testing.T) {
 
 func TestAFileOfTheVersionBeforeKeepsWhatItHad(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	before := fstest.MapFS{}
+	wantWhatItHad(t, database{cfg: before(t)}.open(t, Options{}))
+}
+
+// before is a file of the version before, with what is in testdata/before.sql.
+func before(t *testing.T) sqldb.Config {
+	t.Helper()
+	migrated := fstest.MapFS{}
 	for _, name := range []string{"00001_stock.sql", "00002_reservations.sql"} {
 		text, err := fs.ReadFile(migrations, "migrations/sqlite/"+name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		before["sqlite/"+name] = &fstest.MapFile{Data: text}
+		migrated["sqlite/"+name] = &fstest.MapFile{Data: text}
 	}
-	cfg := sqldb.Config{Data: dir}
-	old, err := sqldb.Open(t.Context(), cfg, "stock", before)
+	cfg := sqldb.Config{Data: t.TempDir()}
+	old, err := sqldb.Open(t.Context(), cfg, "stock", migrated)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,8 +111,12 @@ func TestAFileOfTheVersionBeforeKeepsWhatItHad(t *testing.T) {
 	if err := old.Close(); err != nil {
 		t.Fatal(err)
 	}
+	return cfg
+}
 
-	store := database{cfg: cfg}.open(t, Options{})
+// wantWhatItHad demands that a store knows all of testdata/before.sql, and goes on.
+func wantWhatItHad(t *testing.T, store *Store) {
+	t.Helper()
 	wantSound(t, store)
 	wantBalance(t, store, 1, 7, 4, 3, 0)
 	wantBalance(t, store, 2, -2, -2, 0, 0)
