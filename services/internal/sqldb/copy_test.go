@@ -18,7 +18,8 @@ func whole(versions int) sqldb.Schema {
 	return sqldb.Schema{
 		Name:       "shop",
 		Migrations: schema(versions),
-		Tables:     []sqldb.Table{{Name: "items"}, {Name: "prices", Instead: map[string]string{"amount": "abs(amount)"}}},
+		Tables:     []string{"items", "prices"},
+		Instead:    map[string]string{"prices.amount": "abs(amount)"},
 		Finish:     func(context.Context, *sqldb.Tx, map[string]int64) error { return nil },
 		Drift:      `SELECT id FROM items WHERE id NOT IN (SELECT item FROM prices)`,
 	}
@@ -39,8 +40,10 @@ func TestACopyIsOfOneMomentWhileOthersWrite(t *testing.T) {
 	dir := t.TempDir()
 	db := openDir(t, dir, schema(1))
 	begun, stop, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
-	t.Cleanup(func() { <-ended })
-	t.Cleanup(func() { close(stop) })
+	defer func() {
+		close(stop)
+		<-ended
+	}()
 	go func() {
 		defer close(ended)
 		for id := int64(1); ; id++ {

@@ -172,14 +172,14 @@ func (t *target) fill(ctx context.Context, f *file) (moved []Moved, err error) {
 		return nil, err
 	}
 	for _, table := range f.schema.Tables {
-		if err := t.wantEmpty(ctx, pgx.Identifier{f.schema.Name, table.Name}); err != nil {
+		if err := t.wantEmpty(ctx, pgx.Identifier{f.schema.Name, table}); err != nil {
 			return nil, err
 		}
 	}
 	for _, table := range f.schema.Tables {
 		one, err := t.copyTable(ctx, f, table)
 		if err != nil {
-			return nil, fmt.Errorf("table %s: %w", table.Name, err)
+			return nil, fmt.Errorf("table %s: %w", table, err)
 		}
 		moved = append(moved, one)
 	}
@@ -206,21 +206,21 @@ func (t *target) wantEmpty(ctx context.Context, table pgx.Identifier) error {
 }
 
 // copyTable streams the rows of a table and reads them back.
-func (t *target) copyTable(ctx context.Context, f *file, table Table) (Moved, error) {
-	columns, err := f.columns(ctx, table.Name)
+func (t *target) copyTable(ctx context.Context, f *file, table string) (Moved, error) {
+	columns, err := f.columns(ctx, table)
 	if err != nil {
 		return Moved{}, err
 	}
 	expressions := make([]string, len(columns))
 	for i, column := range columns {
-		expressions[i] = cmp.Or(table.Instead[column], column)
+		expressions[i] = cmp.Or(f.schema.Instead[table+"."+column], column)
 	}
-	found, err := f.conn.QueryContext(ctx, `SELECT `+strings.Join(expressions, ", ")+` FROM `+table.Name) //nolint:gosec // the names are the program's
+	found, err := f.conn.QueryContext(ctx, `SELECT `+strings.Join(expressions, ", ")+` FROM `+table) //nolint:gosec // the names are the program's
 	if err != nil {
 		return Moved{}, err
 	}
 	// The schema is named: the driver keeps statements by their text, and services have tables of the same name.
-	into := pgx.Identifier{f.schema.Name, table.Name}
+	into := pgx.Identifier{f.schema.Name, table}
 	sent := &sent{rows: found, values: make([]any, len(columns))}
 	err = t.conn.Raw(func(raw any) error {
 		_, err := raw.(*stdlib.Conn).Conn().CopyFrom(ctx, into, columns, sent)
@@ -237,7 +237,7 @@ func (t *target) copyTable(ctx context.Context, f *file, table Table) (Moved, er
 		return Moved{}, fmt.Errorf("what is stored is not what was sent: %d rows with the checksum %s, of %d with %s",
 			stored.rows, stored, sent.sum.rows, &sent.sum)
 	}
-	return Moved{Schema: f.schema.Name, Table: table.Name, Rows: stored.rows, Checksum: stored.String()}, nil
+	return Moved{Schema: f.schema.Name, Table: table, Rows: stored.rows, Checksum: stored.String()}, nil
 }
 
 // sent are the rows of a table of SQLite on their way.
@@ -269,7 +269,7 @@ func (s *sent) Err() error { return s.rows.Err() }
 func (t *target) read(ctx context.Context, table pgx.Identifier, columns []string) (*checksum, error) {
 	sum := &checksum{}
 	err := t.conn.Raw(func(raw any) error {
-		rows, err := raw.(*stdlib.Conn).Conn().Query(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table.Sanitize()) //nolint:gosec // the names are the program's
+		rows, err := raw.(*stdlib.Conn).Conn().Query(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table.Sanitize())
 		if err != nil {
 			return err
 		}
@@ -307,7 +307,7 @@ func (t *target) finish(ctx context.Context, f *file) error {
 		}
 	}
 	for _, table := range f.schema.Tables { // else the first queries are planned for empty tables
-		if _, err := run(ctx, t.conn, `ANALYZE `+pgx.Identifier{table.Name}.Sanitize()); err != nil {
+		if _, err := run(ctx, t.conn, `ANALYZE `+pgx.Identifier{table}.Sanitize()); err != nil {
 			return err
 		}
 	}

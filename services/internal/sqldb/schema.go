@@ -20,20 +20,16 @@ type Schema struct {
 	Name string
 	// Migrations are those that Open is given.
 	Migrations fs.FS
-	// Tables are all that have rows of their own, each after those that it refers to.
-	Tables []Table
+	// Tables are all that have rows of their own, with the same columns on both
+	// engines. Each stands after those that it refers to.
+	Tables []string
+	// Instead are expressions of SQLite, by table.column, where PostgreSQL does not take what the column has.
+	Instead map[string]string
 	// Finish makes, on PostgreSQL, what is made of the rows of Tables. ids are
 	// the highest that SQLite has given, by table.
 	Finish func(ctx context.Context, tx *Tx, ids map[string]int64) error
 	// Drift selects the numbers that do not add up, on both engines. Empty: there are none that could.
 	Drift string
-}
-
-// Table is a table that both engines have, with the same columns.
-type Table struct {
-	Name string
-	// Instead are expressions of SQLite, by column, where PostgreSQL does not take what the column has.
-	Instead map[string]string
 }
 
 // fileIn is the SQLite file in a directory that has it.

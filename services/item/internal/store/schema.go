@@ -21,7 +21,7 @@ func Schema() (sqldb.Schema, error) {
 	return sqldb.Schema{
 		Name:       "item",
 		Migrations: files,
-		Tables:     []sqldb.Table{{Name: "items"}, {Name: "commands"}},
+		Tables:     []string{"items", "commands"},
 		Finish:     finish,
 	}, err
 }

@@ -35,7 +35,7 @@ func TestMovedItemsAreFoundAndTheirIDsAreNotUsedAgain(t *testing.T) {
 	}
 	moved := open(t, sqldb.Config{Store: location})
 	for _, i := range []int{0, indexPage - 1, indexPage, items - 1} {
-		if got := pages(t, moved, fmt.Sprint("kite tag", i), 10); len(got) != 1 || got[0] != fmt.Sprint("Kite ", i) {
+		if got := pages(t, moved, fmt.Sprint("kite tag", i), 10); len(got) != 1 || got[0] != fmt.Sprint(i+1) {
 			t.Errorf("tag%d finds %v", i, got)
 		}
 	}
@@ -56,8 +56,8 @@ func TestAllColumnsAreOnBothEngines(t *testing.T) {
 		WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name NOT LIKE 'search_%' AND name <> 'goose_db_version'`)
 	wantNames(t, onServer, []string{"commands", "goose_db_version", "items", "last_deleted", "words"}, `SELECT tablename FROM pg_tables WHERE schemaname = current_schema()`)
 	for _, table := range schema.Tables {
-		columns := namesOf(t, onFile, `SELECT name FROM pragma_table_info(?)`, table.Name)
-		wantNames(t, onServer, columns, `SELECT column_name FROM information_schema.columns WHERE table_schema = current_schema() AND table_name = ?`, table.Name)
+		columns := namesOf(t, onFile, `SELECT name FROM pragma_table_info(?)`, table)
+		wantNames(t, onServer, columns, `SELECT column_name FROM information_schema.columns WHERE table_schema = current_schema() AND table_name = ?`, table)
 	}
 }
 

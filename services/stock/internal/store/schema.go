@@ -17,17 +17,10 @@ func Schema() (sqldb.Schema, error) {
 	return sqldb.Schema{
 		Name:       "stock",
 		Migrations: files,
-		Tables: []sqldb.Table{
-			{Name: "items"},
-			// NULL was written by an older version, where there is no limit.
-			{Name: "stock", Instead: map[string]string{"floor": "coalesce(floor, -1000000000000)"}},
-			{Name: "movements"},
-			// NULL was written by an older version, where the caller gave no key.
-			{Name: "reservations", Instead: map[string]string{"key": "coalesce(key, id)"}},
-			{Name: "reservation_items"},
-			{Name: "commands"},
-			{Name: "imports"},
-			{Name: "checkpoints"},
+		Tables:     []string{"items", "stock", "movements", "reservations", "reservation_items", "commands", "imports", "checkpoints"},
+		Instead: map[string]string{ // of NULL, which an older version wrote
+			"stock.floor":      "coalesce(floor, -1000000000000)", // no limit
+			"reservations.key": "coalesce(key, id)",               // the caller gave none
 		},
 		Finish: continueIDs,
 		Drift:  reconciliation,

@@ -43,7 +43,7 @@ func TestAllTablesAreMovedWithAllTheirColumns(t *testing.T) {
 	}
 	var moved []string
 	for _, table := range schema.Tables {
-		moved = append(moved, columnsOf(t, onFile, `SELECT '`+table.Name+`.' || name FROM pragma_table_info('`+table.Name+`')`)...)
+		moved = append(moved, columnsOf(t, onFile, `SELECT '`+table+`.' || name FROM pragma_table_info('`+table+`')`)...)
 	}
 	slices.Sort(moved)
 	if !slices.Equal(moved, columns) {
