@@ -134,7 +134,7 @@ func (f *file) copyPages(ctx context.Context, target string) error {
 
 // inspect reads all of a copy. It leaves one file, without a log beside it.
 func (f *file) inspect(ctx context.Context, path string, about *Copied) (err error) {
-	db, err := sql.Open("sqlite", uri(path, "_pragma=journal_mode(DELETE)"))
+	db, err := sql.Open("sqlite", uri(path, "_pragma=journal_mode(DELETE)&_pragma=cache_size(-65536)"))
 	if err != nil {
 		return err
 	}
