@@ -72,11 +72,18 @@ func (s *Service) Addr() net.Addr { return s.server.Addr() }
 
 // recordings counts the records that came, and those of them that were dropped.
 func recordings(meter metric.Meter) (func(ctx context.Context, kind domain.Kind, records, dropped int), error) {
-	came, err1 := meter.Int64Counter("activity_records", metric.WithDescription("Views and sales that were recorded or dropped."))
-	lost, err2 := meter.Int64Counter("activity_records_dropped", metric.WithDescription("Views and sales whose item or quantity was out of its bounds, or beyond 1,000 of a call."))
-	return func(ctx context.Context, kind domain.Kind, records, dropped int) {
-		label := metric.WithAttributes(attribute.String("kind", string(kind)))
-		came.Add(ctx, int64(records), label)
-		lost.Add(ctx, int64(dropped), label)
-	}, errors.Join(err1, err2)
+	came, err1 := meter.Int64Counter("activity.records", metric.WithUnit("{record}"), metric.WithDescription("Views and sales that were recorded or dropped."))
+	lost, err2 := meter.Int64Counter("activity.records.dropped", metric.WithUnit("{record}"), metric.WithDescription("Views and sales whose item or quantity was out of its bounds, or beyond 1,000 of a call."))
+	labels := telemetry.NewLabels(func(kind domain.Kind) []attribute.KeyValue {
+		return []attribute.KeyValue{attribute.String("kind", string(kind))}
+	})
+	recorded := func(ctx context.Context, kind domain.Kind, records, dropped int) {
+		label := labels.Get(kind).Add
+		came.Add(ctx, int64(records), label...)
+		lost.Add(ctx, int64(dropped), label...)
+	}
+	for _, kind := range []domain.Kind{domain.Viewed, domain.Bought} {
+		recorded(context.Background(), kind, 0, 0)
+	}
+	return recorded, errors.Join(err1, err2)
 }

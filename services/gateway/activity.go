@@ -18,14 +18,18 @@ import (
 
 // newActivity adds the part that sends to activity what requests have recorded.
 func newActivity(cfg Config, registry *discovery.Registry, tel *telemetry.Telemetry, life *lifecycle.Service) (domain.Activity, error) {
-	client, err := activityservice.NewClient("activity", transport.ClientOptions("gateway", registry)...)
+	measured, err := transport.ClientCalls(tel)
+	if err != nil {
+		return nil, err
+	}
+	client, err := activityservice.NewClient("activity", append(transport.ClientOptions("gateway", registry), measured)...)
 	if err != nil {
 		return nil, fmt.Errorf("activity client: %w", err)
 	}
 	if !cfg.Record {
 		return &upstream.Activity{Client: client}, nil
 	}
-	views, err := transport.NewRecorder(tel, "gateway_activity_records", func(ctx context.Context, counts transport.Counts, options ...callopt.Option) error {
+	views, err := transport.NewRecorder(tel, "gateway.activity.records", func(ctx context.Context, counts transport.Counts, options ...callopt.Option) error {
 		return client.RecordView(ctx, &activity.RecordReq{Records: upstream.Records(counts)}, options...)
 	})
 	if err != nil {

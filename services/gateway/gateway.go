@@ -55,7 +55,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
-	shop, err := newShop(cfg, registry)
+	shop, err := newShop(cfg, registry, tel)
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +101,12 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 // Addr is where the gateway answers HTTP requests.
 func (s *Service) Addr() net.Addr { return s.ln.Addr() }
 
-func newShop(cfg Config, registry *discovery.Registry) (*domain.Shop, error) {
-	options := transport.ClientOptions("gateway", registry)
+func newShop(cfg Config, registry *discovery.Registry, tel *telemetry.Telemetry) (*domain.Shop, error) {
+	measured, err := transport.ClientCalls(tel)
+	if err != nil {
+		return nil, err
+	}
+	options := append(transport.ClientOptions("gateway", registry), measured)
 	items, err := itemservice.NewClient("item", options...)
 	if err != nil {
 		return nil, fmt.Errorf("item client: %w", err)

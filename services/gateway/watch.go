@@ -12,8 +12,8 @@ import (
 
 // measureWatches reports what is watched at each collection.
 func measureWatches(watches *domain.Watches, tel *telemetry.Telemetry) error {
-	items, err1 := tel.Meter.Int64ObservableGauge("gateway_watch_items", metric.WithDescription("Items that are watched, each over one stream from stock."))
-	readers, err2 := tel.Meter.Int64ObservableGauge("gateway_watch_readers", metric.WithDescription("Open streams to those who watch the stock of an item."))
+	items, err1 := tel.Meter.Int64ObservableGauge("gateway.watch.items", metric.WithUnit("{item}"), metric.WithDescription("Items that are watched, each over one stream from stock."))
+	readers, err2 := tel.Meter.Int64ObservableGauge("gateway.watch.readers", metric.WithUnit("{reader}"), metric.WithDescription("Open streams to those who watch the stock of an item."))
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}

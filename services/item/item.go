@@ -48,6 +48,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		}
 	}()
 	life.Add(lifecycle.Part{Name: "telemetry", Stop: tel.Stop})
+	cfg.Store.Meter = tel.Meter
 	cfg.Store.Waiting = func(err error) { tel.Log.WarnContext(ctx, "waiting for the database", "error", err) }
 	registry, err := transport.OpenRegistry(cfg.Discovery, tel, life)
 	if err != nil {
@@ -61,7 +62,11 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	life.Add(lifecycle.Part{Name: "store", Ready: items.Ping, Stop: func(context.Context) error { return items.Close() }})
 
 	registry.Watch("stock")
-	client, err := stockservice.NewClient("stock", transport.ClientOptions("item", registry)...)
+	measured, err := transport.ClientCalls(tel)
+	if err != nil {
+		return nil, err
+	}
+	client, err := stockservice.NewClient("stock", append(transport.ClientOptions("item", registry), measured)...)
 	if err != nil {
 		return nil, fmt.Errorf("stock client: %w", err)
 	}
@@ -70,6 +75,9 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 
+	if err := measureCaches(tel.Meter, items, stock); err != nil {
+		return nil, err
+	}
 	catalogue := &domain.Catalogue{Store: items, Stock: stock, Now: cfg.Now}
 	life.Add(lifecycle.Periodic("retention", forgetEvery, tel.Log, func(ctx context.Context) error { return catalogue.Forget(ctx, cfg.Retention) }))
 

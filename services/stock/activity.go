@@ -22,11 +22,15 @@ func newSales(cfg Config, registry *discovery.Registry, tel *telemetry.Telemetry
 		return nil, nil //nolint:nilnil // nobody is told
 	}
 	registry.Watch("activity")
-	client, err := activityservice.NewClient("activity", transport.ClientOptions("stock", registry)...)
+	measured, err := transport.ClientCalls(tel)
+	if err != nil {
+		return nil, err
+	}
+	client, err := activityservice.NewClient("activity", append(transport.ClientOptions("stock", registry), measured)...)
 	if err != nil {
 		return nil, fmt.Errorf("activity client: %w", err)
 	}
-	sales, err := transport.NewRecorder(tel, "stock_activity_records", func(ctx context.Context, counts transport.Counts, options ...callopt.Option) error {
+	sales, err := transport.NewRecorder(tel, "stock.activity.records", func(ctx context.Context, counts transport.Counts, options ...callopt.Option) error {
 		return client.RecordSale(ctx, &activity.RecordReq{Records: upstream.Records(counts)}, options...)
 	})
 	if err != nil {

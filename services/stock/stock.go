@@ -45,6 +45,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		}
 	}()
 	life.Add(lifecycle.Part{Name: "telemetry", Stop: tel.Stop})
+	cfg.Store.Meter = tel.Meter
 	cfg.Store.Waiting = func(err error) { tel.Log.WarnContext(ctx, "waiting for the database", "error", err) }
 	registry, err := transport.OpenRegistry(cfg.Discovery, tel, life)
 	if err != nil {
@@ -52,35 +53,32 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	}
 
 	watches := domain.NewWatches()
-	batch, err1 := batchSizes(tel.Meter)
+	measured, err1 := measureBatches(tel)
 	synced, err2 := syncs(tel.Meter)
 	if err := errors.Join(err1, err2, measureWatches(tel.Meter, watches)); err != nil {
 		return nil, err
 	}
 	stocks, err := store.Open(ctx, cfg.Store, store.Options{
-		Now: cfg.Now, Batch: batch, Changed: watches.Changed, Listening: listening(ctx, tel.Log),
+		Now: cfg.Now, Measured: measured, Changed: watches.Changed, Listening: listening(ctx, tel.Log),
 	})
 	if err != nil {
 		return nil, err
 	}
 	life.Add(lifecycle.Part{Name: "store", Ready: stocks.Ping, Stop: func(context.Context) error { return stocks.Close() }})
 
-	sales, err := newSales(cfg, registry, tel, life)
-	if err != nil {
+	sales, err1 := newSales(cfg, registry, tel, life)
+	tally, err2 := newTally(tel.Meter)
+	if err := errors.Join(err1, err2, measureQueue(tel.Meter, stocks.Waiting)); err != nil {
 		return nil, err
 	}
-	inventory := &domain.Inventory{Store: stocks, NewID: cfg.NewID, Sales: sales}
+	inventory := &domain.Inventory{Store: stocks, NewID: cfg.NewID, Sales: sales, Tally: tally}
 	if err := seed(ctx, cfg.Demo, stocks, inventory); err != nil {
 		return nil, fmt.Errorf("demo stock: %w", err)
 	}
 	life.Add(watching(watches, inventory))
-	audit, err := newAudit(inventory, tel.Log, tel.Meter)
-	if err != nil {
+	if err := addUpkeep(life, cfg, inventory, tel); err != nil {
 		return nil, err
 	}
-	life.Add(lifecycle.Periodic("expiry", cfg.ExpireEvery, tel.Log, inventory.Expire))
-	life.Add(lifecycle.Periodic("reconciliation", cfg.ReconcileEvery, tel.Log, audit.reconcile))
-	life.Add(lifecycle.Periodic("retention", purgeEvery, tel.Log, func(ctx context.Context) error { return inventory.Purge(ctx, cfg.Retention) }))
 
 	server, err := transport.NewServer(cfg.RPC, tel)
 	if err != nil {

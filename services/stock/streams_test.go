@@ -208,7 +208,7 @@ func TestAWatchSendsTheStockUntilItsContextEnds(t *testing.T) {
 		t.Errorf("the second state is %v, %v; want %v", state, err, want)
 	}
 	text := metrics()
-	for _, want := range []string{"\nstock_watchers{", "\nstock_states_sent_total{", "\nstock_states_left_out_total{"} {
+	for _, want := range []string{"\nstock_watchers{", "\nstock_states_sent_total{", "\nstock_states_skipped_total{"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the metrics have no %s:\n%s", want, text)
 		}

@@ -50,8 +50,8 @@ type postgres struct {
 	texts            sync.Map // of numbered
 }
 
-func openPostgres(ctx context.Context, location Location, schema string, migrations fs.FS) (*DB, error) {
-	parts, err := location.parse()
+func openPostgres(ctx context.Context, base Config, schema string, migrations fs.FS) (*DB, error) {
+	parts, err := base.Store.parse()
 	if err != nil {
 		return nil, err
 	}
@@ -59,19 +59,23 @@ func openPostgres(ctx context.Context, location Location, schema string, migrati
 		return nil, err
 	}
 	p := &postgres{begin: fmt.Sprintf(`BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock(%d)`, lockNumber("writes", schema))}
-	read, err := p.connect(ctx, parts, schema, migrations)
+	observer, err := newObserver(base, schema, semconv.DBSystemNamePostgreSQL, parts.database+"|"+schema)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("database %s, schema %s: %w", location, schema, Explain(err)), p.close())
+		return nil, err
 	}
-	return newDB(p, read), nil
+	read, err := p.connect(ctx, parts, observer, schema, migrations)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s, schema %s: %w", base.Store, schema, Explain(err)), p.close())
+	}
+	return newDB(p, read, observer.meters)
 }
 
-func (p *postgres) connect(ctx context.Context, parts parts, schema string, migrations fs.FS) (*Reader, error) {
+func (p *postgres) connect(ctx context.Context, parts parts, observer observer, schema string, migrations fs.FS) (*Reader, error) {
 	cfg, err := parts.pool()
 	if err != nil {
 		return nil, err
 	}
-	cfg.ConnConfig.Tracer = postgresSpans{newSpans(schema, semconv.DBSystemNamePostgreSQL, cfg.ConnConfig.Database+"|"+schema)}
+	cfg.ConnConfig.Tracer = observer.onPostgres(writerPool)
 	settings := cfg.ConnConfig.RuntimeParams
 	settings["application_name"] = "kiteshop " + schema
 	settings["search_path"] = pgx.Identifier{schema}.Sanitize()
@@ -85,6 +89,7 @@ func (p *postgres) connect(ctx context.Context, parts parts, schema string, migr
 		return nil, err
 	}
 	readOnly := cfg.Copy()
+	readOnly.ConnConfig.Tracer = observer.onPostgres(readerPool)
 	readOnly.ConnConfig.RuntimeParams["default_transaction_read_only"] = "on"
 	if p.readers, err = pgxpool.NewWithConfig(ctx, readOnly); err != nil {
 		return nil, err
@@ -217,6 +222,15 @@ func run(ctx context.Context, conn *sql.Conn, statements string) (tag pgconn.Com
 		return err
 	})
 	return tag, err
+}
+
+// connections implements engine.
+func (p *postgres) connections() (all []connections) {
+	for name, pool := range map[string]*pgxpool.Pool{writerPool: p.writers, readerPool: p.readers} {
+		stat := pool.Stat()
+		all = append(all, connections{name, int64(stat.IdleConns()), int64(stat.AcquiredConns())})
+	}
+	return all
 }
 
 func (p *postgres) close() error {

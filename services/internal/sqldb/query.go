@@ -101,13 +101,13 @@ type parsed struct {
 		PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
 	}
 	statements sync.Map // *sql.Stmt by its text
-	spans      spans
+	observer   observer
 }
 
 // Query implements Querier. Its span ends with the first row.
 func (p *parsed) Query(ctx context.Context, query string, args ...any) (_ *sql.Rows, err error) {
-	ctx, span := p.spans.start(ctx, query)
-	defer func() { end(span, err) }()
+	ctx, started := p.observer.start(ctx, query)
+	defer func() { p.observer.end(ctx, started, err) }()
 	statement, err := p.prepare(ctx, query)
 	if err != nil {
 		return nil, err
@@ -116,8 +116,8 @@ func (p *parsed) Query(ctx context.Context, query string, args ...any) (_ *sql.R
 }
 
 func (p *parsed) Exec(ctx context.Context, query string, args ...any) (err error) {
-	ctx, span := p.spans.start(ctx, query)
-	defer func() { end(span, err) }()
+	ctx, started := p.observer.start(ctx, query)
+	defer func() { p.observer.end(ctx, started, err) }()
 	statement, err := p.prepare(ctx, query)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/metric"
 )
 
 // defaultData is the directory of a service that is told nothing.
@@ -44,6 +45,8 @@ type Config struct {
 	Wait time.Duration
 	// Waiting is called each time that PostgreSQL did not answer. nil: it is not told.
 	Waiting func(err error)
+	// Meter measures statements and waits. nil: nothing does.
+	Meter metric.Meter
 }
 
 // String is the directory, or the URL without its password.
@@ -70,11 +73,14 @@ type DB struct {
 	engine engine
 	read   *Reader
 	turn   chan struct{} // holds one token, which the Update that is under way has; closed by Close
+	meters *meters
+	stop   func() error // counting connections
 }
 
 // engine is what differs between SQLite and PostgreSQL, beside how statements run.
 type engine interface {
 	update(ctx context.Context, do func(ctx context.Context, tx *Tx) error) error
+	connections() []connections
 	close() error
 }
 
@@ -89,7 +95,7 @@ func Open(ctx context.Context, cfg Config, name string, migrations fs.FS) (*DB, 
 		if err != nil {
 			return nil, err
 		}
-		return openSQLite(ctx, filepath.Join(cmp.Or(cfg.Data, defaultData), name+".db"), files)
+		return openSQLite(ctx, cfg, filepath.Join(cmp.Or(cfg.Data, defaultData), name+".db"), files)
 	}
 	if cfg.Data != "" && cfg.Data != defaultData {
 		return nil, fmt.Errorf("-data is %q and -store is given too: choose the SQLite file or the PostgreSQL database", cfg.Data)
@@ -99,7 +105,7 @@ func Open(ctx context.Context, cfg Config, name string, migrations fs.FS) (*DB, 
 		return nil, err
 	}
 	for deadline := time.Now().Add(cfg.Wait); ; {
-		db, err := openPostgres(ctx, cfg.Store, name, files)
+		db, err := openPostgres(ctx, cfg, name, files)
 		if !errors.Is(err, ErrUnavailable) || time.Now().Add(waitInterval).After(deadline) {
 			return db, err
 		}
@@ -121,10 +127,14 @@ func migrationsOf(migrations fs.FS, engine string) (fs.FS, error) {
 	return fs.Sub(migrations, engine)
 }
 
-func newDB(engine engine, read *Reader) *DB {
-	db := &DB{engine: engine, read: read, turn: make(chan struct{}, 1)}
+func newDB(engine engine, read *Reader, meters *meters) (*DB, error) {
+	stop, err := meters.count(engine.connections)
+	if err != nil {
+		return nil, errors.Join(err, engine.close())
+	}
+	db := &DB{engine: engine, read: read, turn: make(chan struct{}, 1), meters: meters, stop: stop}
 	db.turn <- struct{}{}
-	return db
+	return db, nil
 }
 
 // Read gives what cannot write.
@@ -152,6 +162,7 @@ func (db *DB) Update(ctx context.Context, do func(ctx context.Context, tx *Tx) e
 	}
 	ctx, span := startSpan(ctx, "transaction")
 	defer span.End()
+	start := time.Now()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
@@ -160,6 +171,7 @@ func (db *DB) Update(ctx context.Context, do func(ctx context.Context, tx *Tx) e
 			return errClosed
 		}
 	}
+	db.meters.turns.Record(ctx, time.Since(start).Seconds())
 	span.AddEvent("its turn")
 	defer func() { db.turn <- struct{}{} }()
 	return db.engine.update(ctx, do)
@@ -171,5 +183,5 @@ func (db *DB) Close() error {
 		return nil
 	}
 	close(db.turn)
-	return db.engine.close()
+	return errors.Join(db.stop(), db.engine.close())
 }

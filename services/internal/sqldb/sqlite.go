@@ -24,24 +24,28 @@ const readers = 4
 
 // sqlite is one file.
 type sqlite struct {
-	lock  *flock.Flock
-	pools []*sql.DB
-	conn  *sql.Conn // the one that writes
-	write *parsed   // on conn
-	spans spans
+	lock     *flock.Flock
+	pools    []*sql.DB
+	conn     *sql.Conn // the one that writes
+	write    *parsed   // on conn
+	observer observer
 }
 
-func openSQLite(ctx context.Context, path string, migrations fs.FS) (*DB, error) {
+func openSQLite(ctx context.Context, cfg Config, path string, migrations fs.FS) (*DB, error) {
+	observer, err := newObserver(cfg, strings.TrimSuffix(filepath.Base(path), ".db"), semconv.DBSystemNameSQLite, filepath.Base(path))
+	if err != nil {
+		return nil, err
+	}
 	lock, err := lockFile(path)
 	if err != nil {
 		return nil, err
 	}
-	s := &sqlite{lock: lock, spans: newSpans(strings.TrimSuffix(filepath.Base(path), ".db"), semconv.DBSystemNameSQLite, filepath.Base(path))}
+	s := &sqlite{lock: lock, observer: observer}
 	read, err := s.connect(ctx, path, migrations)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), s.close())
 	}
-	return newDB(s, read), nil
+	return newDB(s, read, observer.meters)
 }
 
 // lockFile makes this process the only one that has path open, and writes its
@@ -77,13 +81,13 @@ func (s *sqlite) connect(ctx context.Context, path string, migrations fs.FS) (*R
 	if s.conn, err = writer.Conn(ctx); err != nil {
 		return nil, err
 	}
-	s.write = &parsed{on: s.conn, spans: s.spans}
+	s.write = &parsed{on: s.conn, observer: s.observer}
 	reader, err := s.open(dsn(path, "_pragma=query_only(1)"), readers)
 	if err != nil {
 		return nil, err
 	}
-	onTx := func(tx *sql.Tx) runner { return &parsed{on: tx, spans: s.spans} }
-	return &Reader{pool: reader, onPool: &parsed{on: reader, spans: s.spans}, onTx: onTx}, reader.PingContext(ctx)
+	onTx := func(tx *sql.Tx) runner { return &parsed{on: tx, observer: s.observer} }
+	return &Reader{pool: reader, onPool: &parsed{on: reader, observer: s.observer}, onTx: onTx}, reader.PingContext(ctx)
 }
 
 func (s *sqlite) open(source string, connections int) (*sql.DB, error) {
@@ -146,6 +150,15 @@ func (s *sqlite) update(ctx context.Context, do func(ctx context.Context, tx *Tx
 	}
 	committed = true
 	return nil
+}
+
+// connections implements engine. The first pool is the writer's.
+func (s *sqlite) connections() (all []connections) {
+	for i, pool := range s.pools {
+		stats := pool.Stats()
+		all = append(all, connections{[]string{writerPool, readerPool}[i], int64(stats.Idle), int64(stats.InUse)})
+	}
+	return all
 }
 
 func (s *sqlite) close() error {

@@ -18,15 +18,15 @@ import (
 
 // newMetrics makes the instruments, with the Go runtime's among them, serves
 // them for Prometheus and sends them if there is a receiver, until stop is
-// called. A measurement in a
-// recorded span is kept as an example, with the ids of its trace and span.
+// called. A measurement in a recorded span is kept as an example, with the ids
+// of its trace and span.
 func (t *Telemetry) newMetrics(cfg Config, about *resource.Resource) (stop func(context.Context) error, err error) {
 	registry := prometheus.NewRegistry()
 	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(registry))
 	if err != nil {
 		return nil, fmt.Errorf("metrics exporter: %w", err)
 	}
-	readers := []sdkmetric.Option{sdkmetric.WithResource(about), sdkmetric.WithReader(exporter)}
+	readers := []sdkmetric.Option{sdkmetric.WithResource(about), sdkmetric.WithCardinalityLimit(maxSeries), sdkmetric.WithReader(exporter)}
 	sender, err := newMetricSender(cfg, t.Log)
 	if err != nil {
 		return nil, err

@@ -48,7 +48,11 @@ func endpoint(environment []string, signal string) (string, error) {
 	if where == "" || set[exporter] == "none" || strings.EqualFold(set["OTEL_SDK_DISABLED"], "true") {
 		return "", nil
 	}
-	if parsed, err := url.Parse(where); err != nil || parsed.Host == "" || (parsed.Scheme != "http" && parsed.Scheme != "https") {
+	parsed, err := url.Parse(where)
+	switch {
+	case strings.Contains(where, "@"): // it may be a password: it is not repeated
+		return "", fmt.Errorf("%s has an @; a user and a password belong in OTEL_EXPORTER_OTLP_HEADERS, as Authorization=Basic%%20…", name)
+	case err != nil || parsed.Host == "" || (parsed.Scheme != "http" && parsed.Scheme != "https"):
 		return "", fmt.Errorf("%s is %q; it must be a URL as http://collector:4318", name, where)
 	}
 	if protocol, value := either("PROTOCOL"); value != "" && value != "http/protobuf" {
@@ -72,12 +76,15 @@ type outlet struct {
 }
 
 func newOutlet(signal string, log *slog.Logger, meter metric.Meter) (*outlet, error) {
-	dropped, err := meter.Int64Counter("telemetry.dropped",
+	dropped, err := meter.Int64Counter("telemetry.dropped", metric.WithUnit("{record}"),
 		metric.WithDescription("Spans and lines of the log that were not sent: too many waited already, or the receiver did not take them."))
 	label := func(reason string) metric.MeasurementOption {
 		return metric.WithAttributeSet(attribute.NewSet(attribute.String("signal", signal), attribute.String("reason", reason)))
 	}
-	return &outlet{log: log.With("signal", signal), dropped: dropped, full: label("full"), undelivered: label("undelivered")}, err
+	o := &outlet{log: log.With("signal", signal), dropped: dropped, full: label("full"), undelivered: label("undelivered")}
+	dropped.Add(context.Background(), 0, o.full)
+	dropped.Add(context.Background(), 0, o.undelivered)
+	return o, err
 }
 
 // enter tells whether there is room for one more.

@@ -10,8 +10,10 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/bytedance/gopkg/cloud/metainfo"
+	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
@@ -26,12 +28,16 @@ type Config struct {
 	Format string
 	// Output takes the log. nil: nothing is logged.
 	Output io.Writer
+	// LogLimit is how many lines with the same message and level are logged in a
+	// second. Those beyond are counted, and one line tells how many. 0: no limit.
+	LogLimit int
 	// SampleRatio is the part of the traces that is recorded, 0 to 1. Who begins
 	// a trace decides for all of it, before its outcome is known: below 1 errors
 	// are missing in the same proportion.
 	SampleRatio float64
-	// Version of the program, which stands on what is sent.
-	Version string
+	// Version of the program and Instance, which is each process's own, stand on
+	// what is sent. OTEL_RESOURCE_ATTRIBUTES may name another.
+	Version, Instance string
 	// Environment holds the variables of OpenTelemetry that say where traces,
 	// metrics and logs are sent to, by OTLP over HTTP, as
 	// OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4318. nil: nothing is sent.
@@ -41,13 +47,17 @@ type Config struct {
 // DefaultConfig logs to output as JSON, from info on, and records all traces if
 // environment says where they are sent to.
 func DefaultConfig(output io.Writer, environment []string, version string) Config {
-	return Config{Level: slog.LevelInfo, Format: "json", Output: output, SampleRatio: 1, Version: version, Environment: environment}
+	return Config{
+		Level: slog.LevelInfo, Format: "json", Output: output, LogLimit: 1000, SampleRatio: 1,
+		Version: version, Instance: uuid.NewString(), Environment: environment,
+	}
 }
 
-// Flags declares -log-level, -log-format and -sample-ratio.
+// Flags declares -log-level, -log-format, -log-limit and -sample-ratio.
 func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.TextVar(&c.Level, "log-level", c.Level, "least `level` that is logged: debug, info, warn or error")
 	fs.StringVar(&c.Format, "log-format", c.Format, "json or text")
+	fs.IntVar(&c.LogLimit, "log-limit", c.LogLimit, "most `lines` with the same message and level that are logged in a second, 0: no limit")
 	fs.Float64Var(&c.SampleRatio, "sample-ratio", c.SampleRatio, "part of the traces that is recorded, 0 to 1, errors or not; where they go OTEL_EXPORTER_OTLP_ENDPOINT says")
 }
 
@@ -74,7 +84,7 @@ func New(service string, cfg Config) (*Telemetry, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Telemetry{Log: slog.New(identified{handler, cfg.Level}).With("service", service)}
+	t := &Telemetry{Log: slog.New(identified{handler, cfg.Level}).With("service", service)} // of the sending itself, which is not sent
 	stopMetrics, err := t.newMetrics(cfg, about)
 	if err != nil {
 		return nil, err
@@ -86,11 +96,28 @@ func New(service string, cfg Config) (*Telemetry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if sender != nil { // what is told about the sending itself is not sent
+	if sender != nil {
 		t.Log = slog.New(identified{slog.NewMultiHandler(handler, sender), cfg.Level}).With("service", service)
+	}
+	if err := t.limitLog(cfg.LogLimit); err != nil {
+		return nil, err
 	}
 	t.stops = append(t.stops, stopMetrics) // the last: they count what the others lose
 	return t, nil
+}
+
+// limitLog keeps the log from flooding; what was left out is told before the rest is stopped.
+func (t *Telemetry) limitLog(limit int) error {
+	if limit < 0 {
+		return fmt.Errorf("log-limit is %d; it must be 0, which is none, or more", limit)
+	}
+	limiter, err := newLimiter(limit, t.Meter)
+	if err != nil || limit == 0 {
+		return err
+	}
+	t.Log = slog.New(limited{t.Log.Handler(), limiter})
+	t.stops = slices.Insert(t.stops, 0, func(context.Context) error { limiter.flush(); return nil })
+	return nil
 }
 
 // Stop sends what waits to be sent, for at most flushTimeout. Nothing is sent after it.
@@ -123,7 +150,8 @@ func newResource(service string, cfg Config) (*resource.Resource, error) {
 	about, err := resource.New(context.Background(),
 		resource.WithHost(),
 		resource.WithTelemetrySDK(),
-		resource.WithAttributes(semconv.ServiceNamespace("kiteshop"), semconv.ServiceName(service), semconv.ServiceVersion(cfg.Version)),
+		resource.WithAttributes(semconv.ServiceNamespace("kiteshop"), semconv.ServiceName(service),
+			semconv.ServiceVersion(cfg.Version), semconv.ServiceInstanceID(cfg.Instance)),
 		resource.WithFromEnv())
 	if err != nil {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)

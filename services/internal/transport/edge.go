@@ -12,6 +12,8 @@ import (
 	"github.com/cloudwego/netpoll"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 )
 
 const (
@@ -29,6 +31,7 @@ const (
 type edge struct {
 	factory remote.ServerTransHandlerFactory
 	refused metric.Int64Counter
+	labels  *telemetry.Labels[string] // by reason
 
 	mu    sync.Mutex
 	conns map[netpoll.Connection]struct{}
@@ -37,15 +40,29 @@ type edge struct {
 func newEdge(meter metric.Meter, factory remote.ServerTransHandlerFactory) (*edge, error) {
 	refused, err := meter.Int64Counter("rpc.server.connections.refused", metric.WithUnit("{connection}"),
 		metric.WithDescription("Connections that were not taken or broken off: too many, malformed or incomplete, or too much sent ahead."))
-	return &edge{factory: factory, refused: refused, conns: map[netpoll.Connection]struct{}{}}, err
+	e := &edge{factory: factory, refused: refused, conns: map[netpoll.Connection]struct{}{}}
+	e.labels = telemetry.NewLabels(func(reason string) []attribute.KeyValue {
+		return []attribute.KeyValue{attribute.String("reason", reason)}
+	})
+	for _, reason := range []string{overLimit, malformed, flood} {
+		e.count(reason, 0)
+	}
+	return e, err
 }
 
-func (e *edge) count(reason string) {
-	e.refused.Add(context.Background(), 1, metric.WithAttributes(attribute.String("reason", reason)))
+// Why connections are refused.
+const (
+	overLimit = "limit"
+	malformed = "malformed"
+	flood     = "flood"
+)
+
+func (e *edge) count(reason string, connections int64) {
+	e.refused.Add(context.Background(), connections, e.labels.Get(reason).Add...)
 }
 
 // ConnOverloadReport implements limiter.LimitReporter.
-func (e *edge) ConnOverloadReport() { e.count("limit") }
+func (e *edge) ConnOverloadReport() { e.count(overLimit, 1) }
 
 // QPSOverloadReport implements limiter.LimitReporter.
 func (e *edge) QPSOverloadReport() {}
@@ -85,7 +102,7 @@ func (h *edgeHandler) OnInactive(ctx context.Context, conn net.Conn) {
 func (h *edgeHandler) OnRead(ctx context.Context, conn net.Conn) error {
 	err := h.ServerTransHandler.OnRead(ctx, conn)
 	if err != nil {
-		h.edge.count("malformed")
+		h.edge.count(malformed, 1)
 	}
 	return err
 }
@@ -126,7 +143,7 @@ func (e *edge) breakFloods() {
 		if conn.Reader().Len() <= maxUnread {
 			continue
 		}
-		e.count("flood")
+		e.count(flood, 1)
 		delete(e.conns, conn)
 		if open, ok := conn.(netpoll.Conn); ok { // netpoll's Close would go on reading while the handler works
 			_ = syscall.Shutdown(open.Fd(), syscall.SHUT_RDWR)

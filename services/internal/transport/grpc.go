@@ -49,6 +49,7 @@ type grpcHandler struct {
 	remote.ServerTransHandler // nil: what is not defined here is never called
 	opt                       *remote.ServerOption
 	tel                       *telemetry.Telemetry
+	times                     *callTimes
 	invoke                    endpoint.Endpoint
 	streams                   *streams
 	server                    *grpc.Server
@@ -60,13 +61,14 @@ type grpcHandler struct {
 // grpcFactory makes the handler of a server; register adds services that are about the server itself.
 type grpcFactory struct {
 	tel      *telemetry.Telemetry
+	times    *callTimes
 	streams  *streams
 	register func(to *grpc.Server) error
 }
 
 // NewTransHandler implements remote.ServerTransHandlerFactory.
 func (f grpcFactory) NewTransHandler(opt *remote.ServerOption) (remote.ServerTransHandler, error) {
-	h := &grpcHandler{opt: opt, tel: f.tel, streams: f.streams, conns: &handedOver{conns: make(chan net.Conn), closed: make(chan struct{})}}
+	h := &grpcHandler{opt: opt, tel: f.tel, times: f.times, streams: f.streams, conns: &handedOver{conns: make(chan net.Conn), closed: make(chan struct{})}}
 	h.stopping, h.stop = context.WithCancel(context.Background())
 	h.server = grpc.NewServer(
 		grpc.ForceServerCodec(rawCodec{}),
@@ -160,9 +162,11 @@ func (h *grpcHandler) handle(_ any, stream grpc.ServerStream) (err error) {
 			err = status.Error(codes.Internal, "an internal error")
 		}
 	}()
+	start := time.Now()
 	path, _ := grpc.MethodFromServerStream(stream)
 	method, err := h.find(path)
 	if err != nil {
+		h.times.record(stream.Context(), start, callKey{grpc: true, code: "unimplemented"})
 		return err
 	}
 	ctx, call, err := h.begin(stream.Context(), method)

@@ -348,7 +348,7 @@ func TestCallsOverGRPCAreCountedLikeOthers(t *testing.T) {
 	if _, err := dialGRPC(t, server.Addr()).call(t.Context(), getItem, `{"id":7}`); err != nil {
 		t.Fatal(err)
 	}
-	if got := metricSum(t, server, `rpc_server_call_duration_seconds_count\{.*rpc_method="GetItem".*\}`); got != 1 {
+	if got := metricSum(t, server, `rpc_server_call_duration_seconds_count\{.*rpc_method="ItemService/GetItem".*\}`); got != 1 {
 		t.Errorf("calls = %v, want 1", got)
 	}
 }

@@ -47,17 +47,20 @@ const (
 // given and says what became of the quantities, of an item in a call each.
 func NewRecorder(tel *telemetry.Telemetry, counter string, send func(ctx context.Context, counts Counts, options ...callopt.Option) error) (*Recorder, error) {
 	records, err := tel.Meter.Int64Counter(counter,
-		metric.WithDescription("Quantities of items that were sent, or dropped: too many items waited, or the service was unreachable."))
+		metric.WithUnit("{item}"), metric.WithDescription("Quantities of items that were sent, or dropped: too many items waited, or the service was unreachable."))
 	if err != nil {
 		return nil, err
 	}
-	labels := map[string]metric.MeasurementOption{}
+	labels := telemetry.NewLabels(func(outcome string) []attribute.KeyValue {
+		return []attribute.KeyValue{attribute.String("outcome", outcome)}
+	})
+	r := &Recorder{send: send, waiting: Counts{}, outcome: func(items int, of string) {
+		records.Add(context.Background(), int64(items), labels.Get(of).Add...)
+	}}
 	for _, outcome := range []string{onewaySent, onewayFull, onewayUnreachable} {
-		labels[outcome] = metric.WithAttributes(attribute.String("outcome", outcome))
+		r.outcome(0, outcome)
 	}
-	return &Recorder{send: send, waiting: Counts{}, outcome: func(items int, of string) {
-		records.Add(context.Background(), int64(items), labels[of])
-	}}, nil
+	return r, nil
 }
 
 // Add puts a quantity of an item to what waits, or drops it when too many others do.

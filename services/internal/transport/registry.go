@@ -45,7 +45,7 @@ func measure(registry *discovery.Registry, meter metric.Meter) error {
 	confirmed, err2 := gauge("discovery.registration.age", "s", "Time since the registry last confirmed the registration.")
 	instances, err3 := gauge("discovery.instances", "{instance}", "Instances known of a service.")
 	age, err4 := gauge("discovery.list.age", "s", "Time since the registry last told the instances of a service.")
-	doubted, err5 := gauge("discovery.list.empty_doubted", "{list}", "1 while the registry tells of no instance and the last ones are kept, else 0.")
+	doubted, err5 := gauge("discovery.list.doubted", "{list}", "1 while the registry tells of no instance and the last ones are kept, else 0.")
 	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
 		return err
 	}

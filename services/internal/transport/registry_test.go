@@ -52,7 +52,7 @@ func TestWhatTheRegistryKnowsIsMeasuredAndShown(t *testing.T) {
 	want := []string{
 		`discovery_instances name="item" 1`, `discovery_instances name="stock" 0`,
 		`discovery_list_age_seconds name="item" some`, `discovery_list_age_seconds name="stock" some`,
-		`discovery_list_empty_doubted name="item" 0`, `discovery_list_empty_doubted name="stock" 0`,
+		`discovery_list_doubted name="item" 0`, `discovery_list_doubted name="stock" 0`,
 		`discovery_registered names="item example.shop.item" 1`,
 		`discovery_registration_age_seconds names="item example.shop.item" some`,
 	}

@@ -22,8 +22,6 @@ import (
 	"github.com/cloudwego/kitex/pkg/streaming"
 	"github.com/cloudwego/kitex/pkg/transmeta"
 	"github.com/cloudwego/kitex/server"
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/metric"
 	"google.golang.org/grpc/health"
 
 	"github.com/kiteshop/kiteshop/services/internal/fault"
@@ -58,7 +56,7 @@ func newServer(address string, tel *telemetry.Telemetry, limits streamLimits) (*
 	if err != nil {
 		return nil, err
 	}
-	observe, err := serverObserver(tel)
+	times, err := newCallTimes(tel, "rpc.server.call.duration", "Time from a call's arrival to its handler's end.")
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
@@ -67,7 +65,7 @@ func newServer(address string, tel *telemetry.Telemetry, limits streamLimits) (*
 		return nil, errors.Join(err, ln.Close())
 	}
 	s := &Server{ln: ln, exit: make(chan error), ended: make(chan struct{}), about: description{health: health.NewServer()}}
-	s.edge, err = newEdge(tel.Meter, detection.NewSvrTransHandlerFactory(netpoll.NewSvrTransHandlerFactory(), grpcFactory{tel, streams, s.register}))
+	s.edge, err = newEdge(tel.Meter, detection.NewSvrTransHandlerFactory(netpoll.NewSvrTransHandlerFactory(), grpcFactory{tel, times, streams, s.register}))
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
@@ -84,7 +82,7 @@ func newServer(address string, tel *telemetry.Telemetry, limits streamLimits) (*
 		server.WithMetaHandler(transmeta.ServerTTHeaderHandler),
 		server.WithMetaHandler(transmeta.ServerHTTP2Handler),
 		server.WithMiddleware(serverSpans(tel)),
-		server.WithMiddleware(observe),
+		server.WithMiddleware(serverObserver(tel, times)),
 	)
 	return s, nil
 }
@@ -149,12 +147,7 @@ func (s *Server) serve() error {
 
 // serverObserver bounds each call by the caller's deadline, measures it, logs
 // it if it failed by our fault, and makes every error fit for the wire.
-func serverObserver(tel *telemetry.Telemetry) (endpoint.Middleware, error) {
-	duration, err := tel.Durations("rpc.server.call.duration", "Time from the request's arrival to the handler's end.")
-	if err != nil {
-		return nil, err
-	}
-	labels := &labelSets{}
+func serverObserver(tel *telemetry.Telemetry, times *callTimes) endpoint.Middleware {
 	return func(next endpoint.Endpoint) endpoint.Endpoint {
 		return func(ctx context.Context, req, resp any) error {
 			if _, streams := req.(*streaming.Args); streams { // its end is looked at where it ends
@@ -179,15 +172,15 @@ func serverObserver(tel *telemetry.Telemetry) (endpoint.Middleware, error) {
 			}
 			if err == nil {
 				endSpan(ctx, nil)
-				duration.Record(ctx, time.Since(start).Seconds(), labels.get(call, "ok"))
+				times.record(ctx, start, keyOf(call, "ok"))
 				return nil
 			}
 			f := logFault(ctx, tel.Log, call, err)
 			endSpan(ctx, f)
-			duration.Record(ctx, time.Since(start).Seconds(), labels.get(call, string(f.Code)))
+			times.record(ctx, start, keyOf(call, string(f.Code)))
 			return answerFault(call, f)
 		}
-	}, nil
+	}
 }
 
 // logFault logs what the caller is not told of err, and gives what the caller is told.
@@ -202,27 +195,4 @@ func logFault(ctx context.Context, log *slog.Logger, call rpcinfo.RPCInfo, err e
 	}
 	log.ErrorContext(ctx, "call failed", attrs...)
 	return f
-}
-
-// labelSets keeps the attributes of a method and a code, so that a call does not build them; without a code it is the method's.
-type labelSets struct{ sets sync.Map }
-
-type labelKey struct{ service, method, code string }
-
-func (l *labelSets) get(call rpcinfo.RPCInfo, code string) metric.MeasurementOption {
-	key := labelKey{call.Invocation().ServiceName(), call.Invocation().MethodName(), code}
-	if set, ok := l.sets.Load(key); ok {
-		return set.(metric.MeasurementOption)
-	}
-	attrs := []attribute.KeyValue{
-		attribute.String("rpc.system", "kitex"),
-		attribute.String("rpc.service", key.service),
-		attribute.String("rpc.method", key.method),
-	}
-	if code != "" {
-		attrs = append(attrs, attribute.String("rpc.response.status_code", code))
-	}
-	set := metric.WithAttributeSet(attribute.NewSet(attrs...))
-	l.sets.Store(key, set)
-	return set
 }

@@ -123,8 +123,8 @@ func TestCallsAreCountedByMethodAndCode(t *testing.T) {
 	counted := map[string]string{}
 	for _, line := range regexp.MustCompile(`(?m)^rpc_server_call_duration_seconds_count\{(.*)\} (\d+)$`).FindAllStringSubmatch(recorder.Body.String(), -1) {
 		code := regexp.MustCompile(`rpc_response_status_code="(\w+)"`).FindStringSubmatch(line[1])
-		if code == nil || !strings.Contains(line[1], `rpc_service="ItemService"`) || !strings.Contains(line[1], `rpc_method="GetItem"`) {
-			t.Fatalf("labels = %s, want the service, the method and the code", line[1])
+		if code == nil || !strings.Contains(line[1], `rpc_method="ItemService/GetItem"`) || !strings.Contains(line[1], `rpc_system_name="kitex"`) {
+			t.Fatalf("labels = %s, want the system, the method and the code", line[1])
 		}
 		counted[code[1]] = line[2]
 	}

@@ -42,7 +42,7 @@ type streams struct {
 	open   atomic.Int64
 	gauge  metric.Int64UpDownCounter
 	ended  metric.Int64Counter
-	labels labelSets
+	labels *telemetry.Labels[callKey]
 }
 
 func newStreams(tel *telemetry.Telemetry, limits streamLimits) (*streams, error) {
@@ -53,7 +53,7 @@ func newStreams(tel *telemetry.Telemetry, limits streamLimits) (*streams, error)
 	}
 	ended, err := tel.Meter.Int64Counter("rpc.server.streams.ended", metric.WithUnit("{stream}"),
 		metric.WithDescription("Streams that have ended, by the code of their end."))
-	return &streams{limits: limits, gauge: gauge, ended: ended}, err
+	return &streams{limits: limits, gauge: gauge, ended: ended, labels: telemetry.NewLabels(callKey.attributes)}, err
 }
 
 // answerStream lets the handler of a method that streams answer. The handler's
@@ -74,9 +74,9 @@ func (h *grpcHandler) answerStream(ctx context.Context, call rpcinfo.RPCInfo, me
 	}
 	defer context.AfterFunc(h.stopping, func() { stop(fault.New(fault.Unavailable, "the server is stopping")) })()
 
-	open := h.streams.labels.get(call, "")
-	h.streams.gauge.Add(ctx, 1, open)
-	defer h.streams.gauge.Add(ctx, -1, open)
+	open := h.streams.labels.Get(keyOf(call, "")).Add
+	h.streams.gauge.Add(ctx, 1, open...)
+	defer h.streams.gauge.Add(ctx, -1, open...)
 	defer h.streams.open.Add(-1)
 	if h.streams.open.Add(1) > h.streams.limits.open {
 		return h.endStream(call, s, fault.New(fault.Overloaded, "%d streams are open, and there may be no more", h.streams.limits.open))
@@ -112,7 +112,7 @@ func (h *grpcHandler) endStream(call rpcinfo.RPCInfo, s *kitexStream, err error)
 		s.grpc.SetTrailer(metadata.Pairs(bizStatus, fmt.Sprint(biz.BizStatusCode())))
 		end, code = grpcStatus(biz).Err(), string(f.Code)
 	}
-	h.streams.ended.Add(s.ctx, 1, h.streams.labels.get(call, code))
+	h.streams.ended.Add(s.ctx, 1, h.streams.labels.Get(keyOf(call, code)).Add...)
 	return end
 }
 

@@ -240,7 +240,7 @@ func TestABidirectionalStreamOnWhichNothingComesEnds(t *testing.T) {
 	if _, err := nothing.number("batch"); status.Code(err) != codes.DeadlineExceeded || status.Convert(err).Message() != "no message came within 5s" {
 		t.Errorf("without a first message it ended with %v", err)
 	}
-	if open := metricSum(t, server, `rpc_server_streams_open\{.*rpc_method="WatchStock".*\}`); open != 1 {
+	if open := metricSum(t, server, `rpc_server_streams_open\{.*rpc_method="StockService/WatchStock".*\}`); open != 1 {
 		t.Errorf("%v server streams are open, want the one to which nothing was sent", open)
 	}
 }
@@ -383,11 +383,11 @@ func TestStreamsAreCountedAndTheirLifetimesAreNotTakenForCalls(t *testing.T) {
 		t.Fatal(err)
 	}
 	for pattern, want := range map[string]float64{
-		`rpc_server_streams_ended_total\{.*rpc_method="WatchStock".*rpc_response_status_code="ok".*\}`: 1,
-		`rpc_server_streams_ended_total\{.*rpc_method="SyncStock".*\}`:                                 0,
-		`rpc_server_streams_open\{.*rpc_method="WatchStock".*\}`:                                       0,
-		`rpc_server_streams_open\{.*rpc_method="SyncStock".*\}`:                                        1,
-		`rpc_server_call_duration_seconds_count\{.*\}`:                                                 0,
+		`rpc_server_streams_ended_total\{.*rpc_method="StockService/WatchStock".*rpc_response_status_code="ok".*\}`: 1,
+		`rpc_server_streams_ended_total\{.*rpc_method="StockService/SyncStock".*\}`:                                 0,
+		`rpc_server_streams_open\{.*rpc_method="StockService/WatchStock".*\}`:                                       0,
+		`rpc_server_streams_open\{.*rpc_method="StockService/SyncStock".*\}`:                                        1,
+		`rpc_server_call_duration_seconds_count\{.*\}`:                                                              0,
 	} {
 		if got := metricSum(t, server, pattern); got != want {
 			t.Errorf("%s = %v, want %v", pattern, got, want)

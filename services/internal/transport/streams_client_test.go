@@ -86,7 +86,7 @@ func TestAThousandIdleStreamsOfOneClientHarmNoCall(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	watchMany(ctx, t, client, count)
-	if got := metricSum(t, server, `rpc_server_streams_open\{.*rpc_method="WatchStock".*\}`); got != count {
+	if got := metricSum(t, server, `rpc_server_streams_open\{.*rpc_method="StockService/WatchStock".*\}`); got != count {
 		t.Errorf("%v streams are open, want %d", got, count)
 	}
 	for id := range int64(100) {

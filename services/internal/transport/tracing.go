@@ -28,7 +28,7 @@ func serverSpans(tel *telemetry.Telemetry) endpoint.Middleware {
 			ctx, span := tel.Tracer.Start(propagator.Extract(ctx, received(ctx, call)), spanName(call), trace.WithSpanKind(trace.SpanKindServer))
 			defer span.End()
 			if span.IsRecording() {
-				span.SetAttributes(system(call), semconv.RPCMethod(spanName(call)))
+				span.SetAttributes(system(overGRPC(call)), semconv.RPCMethod(spanName(call)))
 			}
 			return next(ctx, req, resp)
 		}
@@ -77,7 +77,7 @@ func clientSpans() endpoint.Middleware {
 			name := spanName(call)
 			ctx, span := parent.TracerProvider().Tracer(tracerName).Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient))
 			defer span.End()
-			span.SetAttributes(system(call), semconv.RPCMethod(name), semconv.ServerAddress(call.To().ServiceName()))
+			span.SetAttributes(system(overGRPC(call)), semconv.RPCMethod(name), semconv.ServerAddress(call.To().ServiceName()))
 			to.ctx = ctx
 			propagator.Inject(ctx, &to)
 			err := next(to.ctx, req, resp)
@@ -105,8 +105,8 @@ func spanName(call rpcinfo.RPCInfo) string {
 	return call.Invocation().ServiceName() + "/" + call.Invocation().MethodName()
 }
 
-func system(call rpcinfo.RPCInfo) attribute.KeyValue {
-	if overGRPC(call) {
+func system(grpc bool) attribute.KeyValue {
+	if grpc {
 		return semconv.RPCSystemNameGRPC
 	}
 	return semconv.RPCSystemNameKey.String("kitex")

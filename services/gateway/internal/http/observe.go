@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/cloudwego/hertz/pkg/app"
 	"github.com/cloudwego/hertz/pkg/protocol/consts"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 )
@@ -20,12 +22,47 @@ const (
 	maxRequestID    = 128
 )
 
+// answered is what a request is measured by, beside its time.
+type answered struct {
+	method, route string
+	status        int
+}
+
+func (a answered) attributes() []attribute.KeyValue {
+	attrs := []attribute.KeyValue{
+		semconv.HTTPRequestMethodKey.String(a.method), semconv.HTTPResponseStatusCode(a.status), semconv.URLScheme("http"),
+	}
+	if a.route != "" {
+		attrs = append(attrs, semconv.HTTPRoute(a.route))
+	}
+	if a.status >= consts.StatusInternalServerError {
+		attrs = append(attrs, semconv.ErrorTypeKey.String(strconv.Itoa(a.status)))
+	}
+	return attrs
+}
+
+// counted counts the requests that are being answered.
+func counted(tel *telemetry.Telemetry) (app.HandlerFunc, error) {
+	active, err := tel.Meter.Int64UpDownCounter("http.server.active_requests", metric.WithUnit("{request}"),
+		metric.WithDescription("Requests that are being answered, streams too."))
+	labels := telemetry.NewLabels(func(method string) []attribute.KeyValue {
+		return []attribute.KeyValue{semconv.HTTPRequestMethodKey.String(method), semconv.URLScheme("http")}
+	})
+	return func(ctx context.Context, c *app.RequestContext) {
+		label := labels.Get(method(c)).Add
+		active.Add(ctx, 1, label...)
+		defer active.Add(ctx, -1, label...)
+		c.Next(ctx)
+	}, err
+}
+
 // observer gives each request an id, measures it, and writes one line about it to the log.
 func observer(tel *telemetry.Telemetry, newID func() string) (app.HandlerFunc, error) {
 	duration, err := tel.Durations("http.server.request.duration", "Time from the request's arrival to the answer.")
 	if err != nil {
 		return nil, err
 	}
+	labels := telemetry.NewLabels(answered.attributes)
 	return func(ctx context.Context, c *app.RequestContext) {
 		start := time.Now()
 		id := string(c.GetHeader(headerRequestID))
@@ -40,10 +77,7 @@ func observer(tel *telemetry.Telemetry, newID func() string) (app.HandlerFunc, e
 
 		took, status := time.Since(start), c.Response.StatusCode()
 		if c.Response.GetHijackWriter() == nil { // a stream lasts as long as its reader likes
-			duration.Record(ctx, took.Seconds(), metric.WithAttributes(
-				attribute.String("http.request.method", method(c)),
-				attribute.String("http.route", c.FullPath()),
-				attribute.Int("http.response.status_code", status)))
+			duration.Record(ctx, took.Seconds(), labels.Get(answered{method(c), c.FullPath(), status}).Record...)
 		}
 		level := slog.LevelInfo
 		if status >= consts.StatusInternalServerError {

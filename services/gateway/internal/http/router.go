@@ -35,6 +35,10 @@ func Register(router *hertzroute.Engine, connections *Connections, shop *domain.
 	if err != nil {
 		return err
 	}
+	count, err := counted(tel)
+	if err != nil {
+		return err
+	}
 	docs, err := newDocumentation()
 	if err != nil {
 		return err
@@ -44,7 +48,7 @@ func Register(router *hertzroute.Engine, connections *Connections, shop *domain.
 		return err
 	}
 	h := &Handler{shop: shop, connections: connections, events: events, newID: newID, docs: docs}
-	router.Use(connections.handler, spans(tel), observe, recoverer(tel))
+	router.Use(connections.handler, count, spans(tel), observe, recoverer(tel))
 	router.NoRoute(answer(notFound))
 	router.NoMethod(answer(h.methodNotAllowed))
 

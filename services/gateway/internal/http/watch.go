@@ -33,12 +33,16 @@ type watchEvents struct {
 }
 
 func newWatchEvents(tel *telemetry.Telemetry) (watchEvents, error) {
-	sent, err := tel.Meter.Int64Counter("gateway_watch_events",
+	sent, err := tel.Meter.Int64Counter("gateway.watch.events", metric.WithUnit("{event}"),
 		metric.WithDescription("Events sent to those who watch the stock of an item: states, states after others that were left out, and that stock is unavailable."))
 	kind := func(name string) metric.MeasurementOption {
 		return metric.WithAttributeSet(attribute.NewSet(attribute.String("event", name)))
 	}
-	return watchEvents{sent, kind("stock"), kind("behind"), kind("unavailable")}, err
+	events := watchEvents{sent, kind("stock"), kind("behind"), kind("unavailable")}
+	for _, of := range []metric.MeasurementOption{events.state, events.behind, events.unavailable} {
+		sent.Add(context.Background(), 0, of)
+	}
+	return events, err
 }
 
 func (h *Handler) watchStock(ctx context.Context, c *app.RequestContext) error {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -18,6 +19,8 @@ type cache struct {
 	maxAge  time.Duration
 	now     func() time.Time
 	entries *otter.Cache[int64, entry]
+
+	hits, misses atomic.Int64
 }
 
 // entry is an item as it was read at asOf. Without loaded it only says that
@@ -44,8 +47,10 @@ func newCache(maxAge time.Duration, now func() time.Time) (*cache, error) {
 func (c *cache) get(ctx context.Context, id int64, load func(context.Context, int64) (*domain.Item, error)) (*domain.Item, error) {
 	start := c.now()
 	if e, ok := c.entries.GetIfPresent(id); ok && e.loaded && start.Sub(e.asOf) < c.maxAge {
+		c.hits.Add(1)
 		return e.item, nil
 	}
+	c.misses.Add(1)
 	item, err := load(ctx, id)
 	if err != nil {
 		return nil, err

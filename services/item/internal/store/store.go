@@ -42,6 +42,9 @@ func Open(ctx context.Context, cfg sqldb.Config, maxAge time.Duration, now func(
 // Ping tells whether the store answers.
 func (s *Store) Ping(ctx context.Context) error { return s.db.Ping(ctx) }
 
+// Lookups counts the items that Get looked for: those that were in memory and those that were not.
+func (s *Store) Lookups() (hits, misses int64) { return s.cache.hits.Load(), s.cache.misses.Load() }
+
 // Close gives the database free.
 func (s *Store) Close() error { return s.db.Close() }
 

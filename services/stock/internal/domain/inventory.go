@@ -55,10 +55,21 @@ type Inventory struct {
 	NewID func() string
 	// Sales is told what is sold, once; nil: nobody is.
 	Sales Sales
+	// Tally counts what becomes of reservations; nil: nobody does.
+	Tally Tally
 }
 
 // Sales hears what is sold. It must not wait, and may lose what it hears.
 type Sales interface{ Sold(itemID, quantity int64) }
+
+// Tally counts reservations. It must not wait.
+type Tally interface {
+	// Asked is told the answer to one who asked for a reservation; replayed: it
+	// is that of an earlier time.
+	Asked(ctx context.Context, err error, replayed bool)
+	// Stepped is told a step that a reservation took, once.
+	Stepped(ctx context.Context, step Step, after Reservation)
+}
 
 // Get returns the stock of items, in the order of ids.
 func (i *Inventory) Get(ctx context.Context, ids []int64) ([]Stock, error) {
@@ -158,7 +169,11 @@ func (i *Inventory) Reserve(ctx context.Context, r Reserve) (Reservation, error)
 		r.TTL = DefaultTTL
 	}
 	r.ID, r.Key = i.NewID(), i.key(r.Key)
-	return reservation(i.do(ctx, r))
+	made, err := reservation(i.do(ctx, r))
+	if i.Tally != nil {
+		i.Tally.Asked(ctx, err, made.ID != r.ID)
+	}
+	return made, err
 }
 
 // Change takes a step of a reservation. Extend without a TTL is by DefaultTTL.
@@ -176,7 +191,14 @@ func (i *Inventory) Change(ctx context.Context, c Change) (Reservation, error) {
 			i.Sales.Sold(line.ItemID, line.Quantity)
 		}
 	}
+	i.stepped(ctx, c.Step, answer)
 	return reservation(answer, err)
+}
+
+func (i *Inventory) stepped(ctx context.Context, step Step, answer Answer) {
+	if i.Tally != nil && answer.Stepped {
+		i.Tally.Stepped(ctx, step, *answer.Reservation)
+	}
 }
 
 // Reservation returns one, or NotFound.
@@ -221,7 +243,11 @@ func (i *Inventory) Expire(ctx context.Context) error {
 		for n, change := range due {
 			commands[n] = change
 		}
-		if _, err := i.Store.Do(ctx, commands...); err != nil || len(due) < chunk {
+		outcomes, err := i.Store.Do(ctx, commands...)
+		for _, outcome := range outcomes {
+			i.stepped(ctx, Expire, outcome.Answer)
+		}
+		if err != nil || len(due) < chunk {
 			return err
 		}
 	}

@@ -181,7 +181,7 @@ func rawLog(b *testing.B) work {
 		}
 		_, err := file.WriteString(text.String())
 		return outcomes, errors.Join(err, file.Sync())
-	}, func(int) {})
+	}, Measured{})
 	b.Cleanup(log.close)
 	return func(ctx context.Context) error {
 		r := domain.Reserve{ID: newID(), Lines: one(hotItem, 1), TTL: domain.DefaultTTL, Key: newID()}

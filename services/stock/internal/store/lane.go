@@ -3,8 +3,10 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
@@ -31,7 +33,34 @@ type lane struct {
 	ended chan struct{}
 	stop  chan struct{}
 	once  sync.Once // closes stop
-	sizes func(commands int)
+	told  Measured
+}
+
+// Measured is told how a store works; it must not wait.
+type Measured struct {
+	// Waited is how long a call waited for its batch, or until it was given up.
+	Waited func(ctx context.Context, waited time.Duration)
+	// Batch is one that has ended.
+	Batch func(ctx context.Context, batch Batch)
+}
+
+// Batch is what is told of commands that shared a commit.
+type Batch struct {
+	Commands int
+	// Hottest is how many of them name the item that most of them name.
+	Hottest int
+	Took    time.Duration
+	Err     error
+}
+
+// fill makes what nobody wants to be told do nothing.
+func (m *Measured) fill() {
+	if m.Waited == nil {
+		m.Waited = func(context.Context, time.Duration) {}
+	}
+	if m.Batch == nil {
+		m.Batch = func(context.Context, Batch) {}
+	}
 }
 
 // call is what one caller wants done.
@@ -42,6 +71,7 @@ type call struct {
 	outcomes []domain.Outcome
 	err      error
 	span     trace.Span // from the call to its answer
+	began    time.Time  // of its batch; set before done is closed
 }
 
 // size is how much of a batch a call takes.
@@ -62,9 +92,10 @@ const (
 	givenUp
 )
 
-func newLane(apply func(context.Context, []domain.Command) ([]domain.Outcome, error), sizes func(int)) *lane {
+func newLane(apply func(context.Context, []domain.Command) ([]domain.Outcome, error), told Measured) *lane {
+	told.fill()
 	l := &lane{
-		apply: apply, calls: make(chan *call, maxQueue), ended: make(chan struct{}), stop: make(chan struct{}), sizes: sizes,
+		apply: apply, calls: make(chan *call, maxQueue), ended: make(chan struct{}), stop: make(chan struct{}), told: told,
 	}
 	go l.run()
 	return l
@@ -75,6 +106,7 @@ func newLane(apply func(context.Context, []domain.Command) ([]domain.Outcome, er
 func (l *lane) do(ctx context.Context, commands []domain.Command) ([]domain.Outcome, error) {
 	c := &call{commands: commands, done: make(chan struct{}), span: callSpan(ctx)}
 	defer c.span.End()
+	start := time.Now()
 	select {
 	case <-l.stop:
 		return nil, errClosed()
@@ -84,9 +116,11 @@ func (l *lane) do(ctx context.Context, commands []domain.Command) ([]domain.Outc
 	}
 	select {
 	case <-c.done:
+		l.told.Waited(ctx, c.began.Sub(start))
 		return c.outcomes, c.err
 	case <-ctx.Done():
 		if c.state.CompareAndSwap(waiting, givenUp) {
+			l.told.Waited(ctx, time.Since(start))
 			return nil, fault.New(fault.Unavailable, "the time was over before the command's turn came").Because(ctx.Err())
 		}
 		return nil, fault.New(fault.OutcomeUnknown, "the time was over before the command's answer came").Because(ctx.Err())
@@ -132,6 +166,7 @@ func (l *lane) gather(next *call) (batch []*call) {
 	size := 0
 	for {
 		if next.state.CompareAndSwap(waiting, taken) {
+			next.began = time.Now()
 			batch, size = append(batch, next), size+next.size()
 		}
 		if size >= maxBatch {
@@ -152,9 +187,10 @@ func (l *lane) settle(batch []*call) {
 	for _, c := range batch {
 		commands = append(commands, c.commands...)
 	}
-	l.sizes(len(commands))
 	ctx, span := batchSpan(context.Background(), batch) // callers may go, the batch stays
+	start := time.Now()
 	outcomes, err := l.apply(ctx, commands)
+	l.told.Batch(ctx, Batch{Commands: len(commands), Hottest: hottest(commands), Took: time.Since(start), Err: err})
 	endBatch(span, err)
 	if err != nil && len(batch) > 1 && !isOutage(err) {
 		half := len(batch) / 2
@@ -168,6 +204,24 @@ func (l *lane) settle(batch []*call) {
 		}
 		close(c.done)
 	}
+}
+
+// hottest is how many commands name the item that most of them name.
+func hottest(commands []domain.Command) (most int) {
+	if len(commands) == 1 {
+		return min(1, len(commands[0].Concern().Items))
+	}
+	named := map[int64]int{}
+	for _, command := range commands {
+		items := command.Concern().Items
+		for i, id := range items {
+			if !slices.Contains(items[:i], id) { // one command may name an item at several locations
+				named[id]++
+				most = max(most, named[id])
+			}
+		}
+	}
+	return most
 }
 
 // isOutage tells whether an error concerns the database and not what it was asked for.

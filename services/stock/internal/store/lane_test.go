@@ -50,7 +50,7 @@ func delta(command domain.Command) int64 {
 
 func (s *slow) lane(t *testing.T) *lane {
 	t.Helper()
-	l := newLane(s.apply, func(int) {})
+	l := newLane(s.apply, Measured{})
 	t.Cleanup(l.close)
 	return l
 }
@@ -178,7 +178,7 @@ func TestAnOutageIsNotTriedAgainForEachCall(t *testing.T) {
 			tries++
 			time.Sleep(time.Second)
 			return nil, fault.New(fault.OutcomeUnknown, "the answer was lost")
-		}, func(int) {})
+		}, Measured{})
 		defer l.close()
 		var all sync.WaitGroup
 		for range 9 {

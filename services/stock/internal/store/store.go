@@ -26,8 +26,8 @@ var _ domain.Store = (*Store)(nil)
 type Options struct {
 	// Now is the clock. Nil: that of PostgreSQL, which all replicas share, or of the machine with SQLite.
 	Now func() time.Time
-	// Batch is called with the number of commands that are about to share a commit.
-	Batch func(commands int)
+	// Measured is told how long calls wait and what batches are.
+	Measured Measured
 	// Changed is called with the items whose stock a commit has changed, also one
 	// of another process on PostgreSQL; without any when it is not known which.
 	// Now and then it is not called when it should be, as after an outage. It must not wait.
@@ -55,7 +55,7 @@ func Open(ctx context.Context, cfg sqldb.Config, options Options) (*Store, error
 		if s.now == nil {
 			s.now = time.Now
 		}
-		s.lane = newLane((&sqlite{db: db, now: s.now, at: options.at, changed: options.Changed}).apply, options.Batch)
+		s.lane = newLane((&sqlite{db: db, now: s.now, at: options.at, changed: options.Changed}).apply, options.Measured)
 		return s, nil
 	}
 	engine, err := newPostgres(ctx, db, options)
@@ -63,15 +63,12 @@ func Open(ctx context.Context, cfg sqldb.Config, options Options) (*Store, error
 		return nil, errors.Join(err, db.Close())
 	}
 	s.release = engine.close
-	s.lane = newLane(engine.apply, options.Batch)
+	s.lane = newLane(engine.apply, options.Measured)
 	return s, nil
 }
 
 // fill makes what nobody wants to be told do nothing.
 func (o *Options) fill() {
-	if o.Batch == nil {
-		o.Batch = func(int) {}
-	}
 	if o.Changed == nil {
 		o.Changed = func(...int64) {}
 	}
@@ -100,6 +97,9 @@ func (s *Store) Do(ctx context.Context, commands ...domain.Command) ([]domain.Ou
 	}
 	return s.lane.do(ctx, commands)
 }
+
+// Waiting is how many calls wait for the next batch.
+func (s *Store) Waiting() int { return len(s.lane.calls) }
 
 // Empty tells whether the store has never held any stock.
 func (s *Store) Empty(ctx context.Context) (empty bool, err error) {

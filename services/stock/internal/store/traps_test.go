@@ -195,7 +195,7 @@ func TestTrapSoldOutIsNoError(t *testing.T) {
 	t.Parallel()
 	onEachEngine(t, func(t *testing.T, db database) {
 		var transactions int
-		store := db.open(t, Options{Batch: func(int) { transactions++ }})
+		store := db.open(t, Options{Measured: Measured{Batch: func(context.Context, Batch) { transactions++ }}})
 		receive(t, store, 1, 100)
 		var commands []domain.Command
 		for i := range int64(200) {
