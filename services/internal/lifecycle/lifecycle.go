@@ -106,6 +106,7 @@ func (s *Service) Ready(ctx context.Context) map[string]string {
 // Run starts the parts and works until ctx ends or a part fails. It returns
 // nil after an orderly stop.
 func (s *Service) Run(ctx context.Context) error {
+	adoptFrameworks(ctx, s.log)
 	ended := make([]chan error, len(s.parts))
 	failed := make(chan error, len(s.parts))
 	for i, part := range s.parts {

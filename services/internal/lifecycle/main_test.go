@@ -8,8 +8,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
+	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -46,11 +49,24 @@ func TestMain(m *testing.M) {
 				_, _ = os.Stdin.Read(make([]byte, 1))
 			}
 		},
-		"log": func(context.Context, []string) error {
+		"log": func(ctx context.Context, _ []string) error {
 			klog.Info("kitex works")
 			klog.Warn("kitex worries")
 			hlog.Info("hertz works")
 			hlog.Warn("hertz worries")
+			log := slog.New(slog.NewJSONHandler(os.Stdout, nil)).With("service", "item")
+			service, err := lifecycle.New(log, lifecycle.Config{Admin: "127.0.0.1:0", Debug: "127.0.0.1:0", StopTimeout: time.Minute}, http.NotFoundHandler())
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithCancel(ctx)
+			service.Add(lifecycle.Part{Name: "work", Serve: func() error {
+				klog.Errorf("kitex fails at %d", 7)
+				cancel()
+				<-ctx.Done()
+				return nil
+			}})
+			_ = service.Run(ctx)
 			return nil
 		},
 	}
@@ -159,25 +175,39 @@ func TestAnotherSignalKillsAProgramThatHangs(t *testing.T) {
 	}
 }
 
+// TestTheFrameworksWarningsBecomeLinesOfTheLog has one process, whose log is at
+// first nobody's, and then that of the service which runs in it.
 func TestTheFrameworksWarningsBecomeLinesOfTheLog(t *testing.T) {
 	t.Parallel()
-	var stderr bytes.Buffer
+	var stdout, stderr bytes.Buffer
 	cmd := command(t, "log")
-	cmd.Stderr = &stderr
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)
 	}
-	decoder := json.NewDecoder(&stderr)
-	for _, want := range []string{"kitex worries", "hertz worries"} {
-		var line struct{ Level, Msg string }
-		if err := decoder.Decode(&line); err != nil {
-			t.Fatal(err)
+	type line struct{ Level, Msg, Text, Service string }
+	for output, want := range map[*bytes.Buffer][]line{
+		&stderr: {{"WARN", "kitex", "kitex worries", ""}, {"WARN", "hertz", "hertz worries", ""}},
+		&stdout: {{"ERROR", "kitex", "kitex fails at 7", "item"}},
+	} {
+		var lines []line
+		for decoder := json.NewDecoder(output); decoder.More(); {
+			var got line
+			if err := decoder.Decode(&got); err != nil {
+				t.Fatal(err)
+			}
+			if got.Msg != "kitex" && got.Msg != "hertz" {
+				continue // of the service itself
+			}
+			place, text, _ := strings.Cut(got.Text, ": ")
+			if !strings.HasPrefix(place, "main_test.go:") {
+				t.Errorf("%q does not say where it is from", got.Text)
+			}
+			got.Text = text
+			lines = append(lines, got)
 		}
-		if line.Level != "WARN" || !strings.HasSuffix(line.Msg, want) {
-			t.Errorf("line = %+v, want a warning that ends in %s", line, want)
+		if !slices.Equal(lines, want) {
+			t.Errorf("the lines are %q, want %q", lines, want)
 		}
-	}
-	if decoder.More() {
-		t.Error("there are lines beside the two warnings")
 	}
 }

@@ -87,6 +87,8 @@ func failureOf(err error) string {
 		return "canceled"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "timeout"
+	case unavailable(err):
+		return "unavailable"
 	default:
 		return fmt.Sprintf("%T", err)
 	}
@@ -109,11 +111,13 @@ func operation(text string) string {
 // postgresObserver is told by the driver what it does on a pool.
 type postgresObserver struct {
 	observer
-	pool []metric.RecordOption
+	pool attribute.KeyValue
+	set  []metric.RecordOption // of pool alone
 }
 
 func (o observer) onPostgres(pool string) *postgresObserver {
-	return &postgresObserver{o, []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(semconv.DBClientConnectionPoolName(pool)))}}
+	name := semconv.DBClientConnectionPoolName(pool)
+	return &postgresObserver{o, name, []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(name))}}
 }
 
 var (
@@ -167,8 +171,14 @@ func (o *postgresObserver) TraceAcquireStart(ctx context.Context, _ *pgxpool.Poo
 }
 
 // TraceAcquireEnd implements pgxpool.AcquireTracer.
-func (o *postgresObserver) TraceAcquireEnd(ctx context.Context, _ *pgxpool.Pool, _ pgxpool.TraceAcquireEndData) {
-	if start, ok := ctx.Value(acquireContextKey{}).(time.Time); ok {
-		o.meters.acquired.Record(ctx, time.Since(start).Seconds(), o.pool...)
+func (o *postgresObserver) TraceAcquireEnd(ctx context.Context, _ *pgxpool.Pool, data pgxpool.TraceAcquireEndData) {
+	start, ok := ctx.Value(acquireContextKey{}).(time.Time)
+	if !ok {
+		return
 	}
+	set := o.set
+	if failure := failureOf(data.Err); failure != "" {
+		set = []metric.RecordOption{metric.WithAttributes(o.pool, semconv.ErrorTypeKey.String(failure))}
+	}
+	o.meters.acquired.Record(ctx, time.Since(start).Seconds(), set...)
 }

@@ -176,6 +176,18 @@ func TestDurationsAreCountedInFractionsOfASecond(t *testing.T) {
 	}
 }
 
+// value reads one value from the metrics.
+func value(t *testing.T, handler http.Handler, name string) string {
+	t.Helper()
+	recorder := httptest.NewRecorder()
+	handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	found := regexp.MustCompile(`(?m)^` + name + `(?:\{[^}]*\})? (\S+)$`).FindSubmatch(recorder.Body.Bytes())
+	if found == nil {
+		t.Fatalf("there is no %s in\n%s", name, recorder.Body)
+	}
+	return string(found[1])
+}
+
 // metric reads one value from /metrics over real HTTP.
 func metric(t *testing.T, handler http.Handler, name string) string {
 	t.Helper()
@@ -195,6 +207,21 @@ func metric(t *testing.T, handler http.Handler, name string) string {
 		t.Fatalf("there is no %s in\n%s", name, body)
 	}
 	return string(found[1])
+}
+
+func TestEachProcessIsAnInstanceUnlessTheEnvironmentNamesOne(t *testing.T) {
+	// not parallel: the environment is the process's
+	instance := func() string {
+		tel := newTelemetry(t, telemetry.DefaultConfig(io.Discard, nil, "v1.2.3"))
+		return value(t, tel.Metrics, `target_info\{.*service_instance_id="([^"]+)",service_name="item",service_namespace="kiteshop",service_version="v1.2.3".*\}`)
+	}
+	if first, second := instance(), instance(); first == second || len(first) != 36 {
+		t.Errorf("the instances are %s and %s, want two", first, second)
+	}
+	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=pod-7")
+	if named := instance(); named != "pod-7" {
+		t.Errorf("the instance is %s, want pod-7", named)
+	}
 }
 
 func TestMetricsServeTheRuntimeAndTheInstruments(t *testing.T) {
