@@ -78,6 +78,8 @@ func measureWatches(meter metric.Meter, watches *domain.Watches) error {
 func syncs(meter metric.Meter) (func(ctx context.Context, results []domain.CountResult), error) {
 	answered, err1 := meter.Int64Counter("stock.counts", metric.WithUnit("{count}"), metric.WithDescription("Counts of syncs that were answered, also again"))
 	refused, err2 := meter.Int64Counter("stock.counts.refused", metric.WithUnit("{count}"), metric.WithDescription("Counts of syncs that the rules forbid"))
+	answered.Add(context.Background(), 0)
+	refused.Add(context.Background(), 0)
 	return func(ctx context.Context, results []domain.CountResult) {
 		answered.Add(ctx, int64(len(results)))
 		for _, result := range results {

@@ -120,15 +120,21 @@ func (t *Telemetry) limitLog(limit int) error {
 	return nil
 }
 
-// Stop sends what waits to be sent, for at most flushTimeout. Nothing is sent after it.
+// Stop sends what waits to be sent, for at most flushTimeout. Nothing is sent
+// after it. That the collector takes nothing is no failure of the service.
 func (t *Telemetry) Stop(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	sending, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	var problems []error
 	for _, stop := range t.stops {
-		problems = append(problems, stop(ctx))
+		problems = append(problems, stop(sending))
 	}
-	return errors.Join(problems...)
+	err := errors.Join(problems...)
+	if err != nil && sending.Err() != nil && ctx.Err() == nil {
+		t.Log.WarnContext(ctx, "telemetry that waited to be sent is lost", "error", err)
+		return nil
+	}
+	return err
 }
 
 func newHandler(cfg Config) (slog.Handler, error) {

@@ -4,9 +4,12 @@ package telemetrytest
 import (
 	"encoding/hex"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -28,7 +31,7 @@ type Collector struct {
 	mu      sync.Mutex
 	spans   []Span
 	lines   []Line
-	metrics map[string]bool
+	metrics map[string]map[string]float64 // by service and name, then by labels
 }
 
 // Span is one that has arrived. Its ids are in hex; without a parent Parent is "".
@@ -46,7 +49,7 @@ type Line struct{ Service, Level, Text, Trace, Span string }
 // Start runs a collector until the end of the test.
 func Start(t testing.TB) *Collector {
 	t.Helper()
-	c := &Collector{metrics: map[string]bool{}}
+	c := &Collector{metrics: map[string]map[string]float64{}}
 	mux := http.NewServeMux()
 	take := func(signal string, message proto.Message, keep func()) {
 		mux.HandleFunc("POST /v1/"+signal, func(w http.ResponseWriter, r *http.Request) {
@@ -104,7 +107,16 @@ func (c *Collector) Lines() []Line {
 func (c *Collector) HasMetric(service, name string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.metrics[service+" "+name]
+	return c.metrics[service+" "+name] != nil
+}
+
+// Metric is what a service has counted with an instrument, as of the last time
+// it sent it: a sum, a number that a gauge shows, or how many a histogram has
+// measured, by labels as "http.route=/docs http.request.method=GET", sorted.
+func (c *Collector) Metric(service, name string) map[string]float64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.metrics[service+" "+name])
 }
 
 func (c *Collector) keepSpans(all []*trace.ResourceSpans) {
@@ -121,10 +133,37 @@ func (c *Collector) keepMetrics(all []*metrics.ResourceMetrics) {
 	for _, of := range all {
 		for _, scope := range of.GetScopeMetrics() {
 			for _, metric := range scope.GetMetrics() {
-				c.metrics[service(of.GetResource())+" "+metric.GetName()] = true
+				c.metrics[service(of.GetResource())+" "+metric.GetName()] = points(metric)
 			}
 		}
 	}
+}
+
+func points(of *metrics.Metric) map[string]float64 {
+	all := map[string]float64{}
+	for _, point := range of.GetHistogram().GetDataPoints() {
+		all[labels(point.GetAttributes())] = float64(point.GetCount())
+	}
+	for _, point := range append(of.GetSum().GetDataPoints(), of.GetGauge().GetDataPoints()...) {
+		all[labels(point.GetAttributes())] = point.GetAsDouble() + float64(point.GetAsInt()) // one of them is 0
+	}
+	return all
+}
+
+func labels(attributes []*common.KeyValue) string {
+	var all []string
+	for _, attribute := range attributes {
+		all = append(all, attribute.GetKey()+"="+text(attribute.GetValue()))
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
+}
+
+func text(value *common.AnyValue) string {
+	if number, ok := value.GetValue().(*common.AnyValue_IntValue); ok {
+		return strconv.FormatInt(number.IntValue, 10)
+	}
+	return value.GetStringValue()
 }
 
 func (c *Collector) keepLines(all []*logs.ResourceLogs) {
@@ -159,11 +198,7 @@ func newSpan(service string, from *trace.Span) Span {
 		span.Links = append(span.Links, hex.EncodeToString(link.GetSpanId()))
 	}
 	for _, attribute := range from.GetAttributes() {
-		text := attribute.GetValue().GetStringValue()
-		if number, ok := attribute.GetValue().GetValue().(*common.AnyValue_IntValue); ok {
-			text = strconv.FormatInt(number.IntValue, 10)
-		}
-		span.Attributes[attribute.GetKey()] = text
+		span.Attributes[attribute.GetKey()] = text(attribute.GetValue())
 	}
 	return span
 }
