@@ -15,10 +15,11 @@ import (
 )
 
 // BenchmarkTelemetry compares what GET /items/{id} costs the gateway, item and
-// stock, each a process, when all is sent to a collector and when nothing is:
-// their user and system time. One iteration is 3000 requests to each side, in
-// turns; run it with -benchtime 20x or more. The figure is the median of the
-// ratios, with the interval that has the true median with 95 %.
+// stock, each a process, when all is sent to a collector, when a tenth of the
+// traces is and all of the rest, and when nothing is: their user and system time.
+// One iteration is 3000 requests to each side, in turns; run it with -benchtime
+// 20x or more. A figure is the median of the ratios to the side that sends
+// nothing, with the interval that has the true median with 95 %.
 func BenchmarkTelemetry(b *testing.B) {
 	sink := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
 	defer sink.Close()
@@ -26,26 +27,37 @@ func BenchmarkTelemetry(b *testing.B) {
 	for _, name := range []string{"stock", "item", "gateway"} {
 		programs[name] = build(b, "../"+name+"/cmd")
 	}
-	sides := []*side{startSide(b, programs, "OTEL_EXPORTER_OTLP_ENDPOINT="+sink.URL), startSide(b, programs)}
+	endpoint := "OTEL_EXPORTER_OTLP_ENDPOINT=" + sink.URL
+	names := []string{"all", "tenth", "off"}
+	sides := []*side{startSide(b, programs, "1", endpoint), startSide(b, programs, "0.1", endpoint), startSide(b, programs, "1")}
 	for _, s := range sides {
 		s.round(b)
 	}
-	var ratios, micros []float64
+	ratios := make([][]float64, len(sides)-1)
+	var micros []float64
 	for i := 0; b.Loop(); i++ {
-		before := []float64{sides[0].seconds(b), sides[1].seconds(b)}
+		used := make([]float64, len(sides))
 		for turn := range sides {
-			sides[(i+turn)%2].round(b)
+			at := (i + turn) % len(sides)
+			before := sides[at].seconds(b)
+			sides[at].round(b)
+			used[at] = sides[at].seconds(b) - before
 		}
-		on, off := sides[0].seconds(b)-before[0], sides[1].seconds(b)-before[1]
-		ratios, micros = append(ratios, on/off), append(micros, off/roundRequests*1e6)
+		off := used[len(sides)-1]
+		for at := range ratios {
+			ratios[at] = append(ratios[at], used[at]/off)
+		}
+		micros = append(micros, off/roundRequests*1e6)
 	}
-	slices.Sort(ratios)
-	slices.Sort(micros)
-	low, high := medianInterval(len(ratios))
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(ratios[len(ratios)/2], "x-off")
-	b.ReportMetric(ratios[low], "x-off-low")
-	b.ReportMetric(ratios[high], "x-off-high")
+	for at, of := range ratios {
+		slices.Sort(of)
+		low, high := medianInterval(len(of))
+		b.ReportMetric(of[len(of)/2], "x-"+names[at])
+		b.ReportMetric(of[low], "x-"+names[at]+"-low")
+		b.ReportMetric(of[high], "x-"+names[at]+"-high")
+	}
+	slices.Sort(micros)
 	b.ReportMetric(micros[len(micros)/2], "µs-off/request")
 }
 
@@ -78,7 +90,7 @@ type side struct {
 	processes []*os.Process
 }
 
-func startSide(b *testing.B, programs map[string]string, environment ...string) *side {
+func startSide(b *testing.B, programs map[string]string, ratio string, environment ...string) *side {
 	b.Helper()
 	dir := b.TempDir()
 	rpc := map[string]string{"stock": freePort(b), "item": freePort(b)}
@@ -89,7 +101,7 @@ func startSide(b *testing.B, programs map[string]string, environment ...string) 
 		requests: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: roundCallers}},
 	}
 	for _, name := range []string{"stock", "item", "gateway"} {
-		args := []string{"-registry", registry, "-admin", "127.0.0.1:0", "-debug", "127.0.0.1:0"}
+		args := []string{"-registry", registry, "-admin", "127.0.0.1:0", "-debug", "127.0.0.1:0", "-sample-ratio", ratio}
 		switch name {
 		case "gateway":
 			args = append(args, "-http", address, "-record=false")

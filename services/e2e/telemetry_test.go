@@ -165,8 +165,8 @@ func useAll(t *testing.T, s running) {
 	}
 	s.send("POST", "/api/v1/items", `{"title":"Hat"}`, trace).want(t, http.StatusCreated, nil)
 	s.send("POST", "/api/v1/reservations", `{"lines":[{"item_id":1024,"quantity":1}],"ttl_seconds":1}`, trace).want(t, http.StatusCreated, nil)
-	made := s.reserve(1024, 1)
-	s.step(made.ID, "commit")
+	made := s.reserve(1024, 1, trace)
+	s.step(made.ID, "commit", trace)
 	w := s.watch(watchPath(1024))
 	w.next()
 	w.close()

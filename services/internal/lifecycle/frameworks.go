@@ -10,16 +10,16 @@ import (
 
 	"github.com/cloudwego/hertz/pkg/common/hlog"
 	"github.com/cloudwego/kitex/pkg/klog"
+	"go.opentelemetry.io/otel"
 )
 
-// frameworkLog takes what Kitex and Hertz say, who log through globals: the
-// process has one, and what they say is of no request that is known.
+// frameworkLog takes what Kitex, Hertz and OpenTelemetry say, who log through
+// globals: the process has one, and what they say is of no request that is known.
 type frameworkLog struct{ to atomic.Pointer[slog.Logger] }
 
 type frameworkKey struct{}
 
-// newFrameworkLog makes Kitex and Hertz write their warnings and errors to
-// output, and to the log of a service of this process as soon as one runs.
+// newFrameworkLog makes them write their warnings and errors to output, and to the log of a service of this process as soon as one runs.
 func newFrameworkLog(output io.Writer) *frameworkLog {
 	log := &frameworkLog{}
 	log.to.Store(slog.New(slog.NewJSONHandler(output, nil)))
@@ -27,10 +27,13 @@ func newFrameworkLog(output io.Writer) *frameworkLog {
 	klog.SetOutput(frameworkLines{log, "kitex"})
 	hlog.SetLevel(hlog.LevelWarn)
 	hlog.SetOutput(frameworkLines{log, "hertz"})
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { // as of baggage that is too large
+		log.to.Load().Warn("opentelemetry", "text", err.Error())
+	}))
 	return log
 }
 
-// adoptFrameworks makes what Kitex and Hertz say lines of log, if Main started this process.
+// adoptFrameworks makes what they say lines of log, if Main started this process.
 func adoptFrameworks(ctx context.Context, log *slog.Logger) {
 	if frameworks, ok := ctx.Value(frameworkKey{}).(*frameworkLog); ok {
 		frameworks.to.Store(log)

@@ -32,6 +32,7 @@ type Collector struct {
 	spans   []Span
 	lines   []Line
 	metrics map[string]map[string]float64 // by service and name, then by labels
+	told    []string                      // beside the texts of lines
 }
 
 // Span is one that has arrived. Its ids are in hex; without a parent Parent is "".
@@ -119,6 +120,13 @@ func (c *Collector) Metric(service, name string) map[string]float64 {
 	return maps.Clone(c.metrics[service+" "+name])
 }
 
+// Attributes are those of the lines of the logs that have arrived, and those of their resources.
+func (c *Collector) Attributes() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.told)
+}
+
 func (c *Collector) keepSpans(all []*trace.ResourceSpans) {
 	for _, of := range all {
 		for _, scope := range of.GetScopeSpans() {
@@ -170,6 +178,7 @@ func (c *Collector) keepLines(all []*logs.ResourceLogs) {
 	for _, of := range all {
 		for _, scope := range of.GetScopeLogs() {
 			for _, line := range scope.GetLogRecords() {
+				c.told = append(c.told, labels(line.GetAttributes()), labels(of.GetResource().GetAttributes()))
 				c.lines = append(c.lines, Line{
 					service(of.GetResource()), line.GetSeverityText(), line.GetBody().GetStringValue(),
 					hex.EncodeToString(line.GetTraceId()), hex.EncodeToString(line.GetSpanId()),
