@@ -40,7 +40,7 @@ type Config struct {
 
 // Flags declares -registry and what goes with it.
 func (c *Config) Flags(fs *flag.FlagSet) {
-	fs.StringVar(&c.URL, "registry", c.URL, "`URL` of the registry: "+strings.Join(forms(), ", "))
+	fs.Var((*urlFlag)(&c.URL), "registry", "`URL` of the registry: "+strings.Join(forms(), ", "))
 	fs.Var(&c.Password, "registry-password", "`password` of the URL's user; from the environment or a file only")
 	fs.StringVar(&c.Advertise, "advertise", c.Advertise, "`host` or host:port at which callers reach this instance")
 	fs.IntVar(&c.Weight, "weight", c.Weight, "this instance's share of the calls relative to the others; 0 is 10")
@@ -119,7 +119,7 @@ func Open(cfg Config, log *slog.Logger) (*Registry, error) {
 	scheme, _, found := strings.Cut(cfg.URL, "://")
 	kind, known := kinds()[scheme]
 	if !found || !known {
-		return nil, fmt.Errorf("registry %q: it must be one of %s", cfg.URL, strings.Join(forms(), ", "))
+		return nil, fmt.Errorf("registry %q: it must be one of %s", (*urlFlag)(&cfg.URL), strings.Join(forms(), ", "))
 	}
 	place, err := parseLocation(cfg.URL)
 	if err != nil {
