@@ -26,3 +26,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{ .repository }}{{ with $tag }}:{{ . }}{{ end }}{{ with .digest }}@{{ . }}{{ end }}
 {{- end -}}
 {{- end }}
+
+{{- /* host:port that traces go to, or nothing. */}}
+{{- define "otel-collector.traces" -}}
+{{ .Values.traces.endpoint | default (dig "telemetry" "traces" "" (.Values.global | default dict)) }}
+{{- end }}
+
+{{- /* The configuration: each file is laid over those before it. */}}
+{{- define "otel-collector.files" -}}
+1-config.yaml: |
+  {{- .Files.Get "config.yaml" | trim | nindent 2 }}
+{{- if .Values.kubernetes.enabled }}
+2-kubernetes.yaml: |
+  {{- .Files.Get "kubernetes.yaml" | trim | nindent 2 }}
+{{- end }}
+{{- if not (include "otel-collector.traces" .) }}
+3-no-traces.yaml: |
+  service: {pipelines: {traces: {exporters: [debug]}}}
+{{- end }}
+{{- with .Values.config }}
+4-values.yaml: |
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}

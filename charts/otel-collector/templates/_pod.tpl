@@ -1,5 +1,8 @@
 {{- define "otel-collector.pod" -}}
-automountServiceAccountToken: false
+{{- if .Values.kubernetes.enabled }}
+serviceAccountName: {{ include "otel-collector.name" . }}
+{{- end }}
+automountServiceAccountToken: {{ .Values.kubernetes.enabled }}
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
@@ -25,11 +28,26 @@ containers:
   - name: otel-collector
     image: {{ include "otel-collector.image" . | quote }}
     imagePullPolicy: {{ .Values.image.pullPolicy }}
-    args: [--config=/etc/otel-collector/config.yaml]
+    args:
+      {{- range $file, $_ := include "otel-collector.files" . | fromYaml }}
+      - --config=/etc/otel-collector/{{ $file }}
+      {{- end }}
+    env:
+      - {name: SLOW_MILLISECONDS, value: {{ .Values.sampling.slowMilliseconds | quote }}}
+      - {name: KEEP_PERCENT, value: {{ .Values.sampling.percent | quote }}}
+      - {name: DECISION_WAIT, value: {{ printf "%vs" .Values.sampling.waitSeconds | quote }}}
+      {{- with include "otel-collector.traces" . }}
+      - {name: JAEGER_ENDPOINT, value: {{ . | quote }}}
+      {{- end }}
+      {{- if .Values.kubernetes.enabled }}
+      - name: NAMESPACE
+        valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+      {{- end }}
     ports:
       - {name: otlp-grpc, containerPort: 4317}
       - {name: otlp-http, containerPort: 4318}
-      - {name: metrics, containerPort: 8888}
+      - {name: metrics, containerPort: 8888} # its own
+      - {name: shop-metrics, containerPort: 8889}
       - {name: health, containerPort: 13133}
     startupProbe:
       httpGet: {path: /, port: health}

@@ -144,4 +144,8 @@ KITESHOP_STORE: {{ . | quote }}
 {{- range $flag, $value := .Values.config }}
 KITESHOP_{{ $flag | upper | replace "-" "_" }}: {{ $value | toString | quote }}
 {{- end }}
+{{- with .Values.global.telemetry.collector }}
+OTEL_EXPORTER_OTLP_ENDPOINT: {{ printf "http://%s" . | quote }}
+OTEL_METRIC_EXPORT_INTERVAL: "15000" # ms, as often as Prometheus asks
+{{- end }}
 {{- end }}

@@ -47,8 +47,15 @@ containers:
     imagePullPolicy: {{ .Values.image.pullPolicy }}
     envFrom:
       - configMapRef: {name: {{ include "service.name" . }}}
-    {{- if or $advertised $urlSecret }}
     env:
+      - name: POD_NAME
+        valueFrom: {fieldRef: {fieldPath: metadata.name}}
+      - name: POD_UID
+        valueFrom: {fieldRef: {fieldPath: metadata.uid}}
+      - name: POD_NAMESPACE
+        valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+      - name: OTEL_RESOURCE_ATTRIBUTES
+        value: service.instance.id=$(POD_NAME),k8s.pod.name=$(POD_NAME),k8s.pod.uid=$(POD_UID),k8s.namespace.name=$(POD_NAMESPACE)
       {{- if $advertised }}
       - name: KITESHOP_ADVERTISE
         valueFrom: {fieldRef: {fieldPath: status.podIP}}
@@ -57,7 +64,6 @@ containers:
       - name: KITESHOP_STORE
         valueFrom: {secretKeyRef: {name: {{ . }}, key: url}}
       {{- end }}
-    {{- end }}
     ports:
       - {name: {{ .Values.protocol }}, containerPort: {{ .Values.port }}}
       - {name: admin, containerPort: {{ .Values.adminPort }}}
