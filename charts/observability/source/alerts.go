@@ -63,7 +63,7 @@ func findingAlerts(c clock) []alert {
 	return []alert{
 		{
 			name:        "ServiceHasNoInstance",
-			conditions:  []condition{{"max by (name) (discovery_list_doubted or (discovery_instances == bool 0))", 0}},
+			conditions:  []condition{{"max by (name) (discovery_list_doubted + (discovery_instances == bool 0))", 0}},
 			lasting:     time.Minute,
 			severity:    "page",
 			summary:     "The registry has no instance of {{ $labels.name }}",
@@ -72,7 +72,7 @@ func findingAlerts(c clock) []alert {
 		{
 			name:        "InstanceUnregistered",
 			conditions:  []condition{{"1 - min by (job, instance, names) (discovery_registered)", 0}},
-			lasting:     2 * time.Minute,
+			lasting:     10 * time.Minute, // the collector shows what a process said last for 5 minutes, and leaving says 0
 			severity:    "ticket",
 			summary:     "An instance of {{ $labels.names }} is not in the registry",
 			description: "The instance {{ $labels.instance }} runs and is not registered as {{ $labels.names }} ({{ $value }}, normal is 0): nobody new will call it.",

@@ -1,0 +1,118 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestEveryQueryFindsData holds for each panel, rule and alert, in a shop that does all that it can.
+func TestEveryQueryFindsData(t *testing.T) {
+	t.Parallel()
+	o := observe(t)
+	missing := o.queries()
+	o.failOnce()
+	deadline := time.Now().Add(3 * time.Minute)
+	for round := 0; len(missing) > 0 && time.Now().Before(deadline); round++ {
+		o.trade(round)
+		missing = o.unanswered(missing)
+	}
+	for _, q := range missing {
+		t.Errorf("%s finds nothing: %s", q.Where, q.Expr)
+	}
+}
+
+type query struct{ Where, Expr string }
+
+// queries are what the dashboards and rules ask, with the variables as in a dashboard that is just opened.
+func (o *observed) queries() []query {
+	o.t.Helper()
+	text, err := os.ReadFile(filepath.Join(o.folder, "queries.json"))
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	var all []query
+	if err := json.Unmarshal(text, &all); err != nil {
+		o.t.Fatal(err)
+	}
+	variables := strings.NewReplacer("$service", ".*", "$instance", ".*", "$__rate_interval", "30s")
+	for i := range all {
+		all[i].Expr = variables.Replace(all[i].Expr)
+	}
+	if len(all) < 100 {
+		o.t.Fatalf("there are %d queries only", len(all))
+	}
+	return all
+}
+
+func (o *observed) unanswered(queries []query) (left []query) {
+	o.t.Helper()
+	for _, q := range queries {
+		values, err := o.values(q.Expr)
+		if err != nil {
+			o.t.Fatalf("%s: %v: %s", q.Where, err, q.Expr)
+		}
+		if len(values) == 0 {
+			left = append(left, q)
+		}
+	}
+	return left
+}
+
+// failOnce makes requests fail: their database is away.
+func (o *observed) failOnce() {
+	o.t.Helper()
+	o.postgres.Kill()
+	o.send("GET", "/api/v1/stock/1024", "").want(o.t, http.StatusServiceUnavailable, nil)
+	o.send("GET", "/api/v1/items", "").want(o.t, http.StatusServiceUnavailable, nil)
+	o.postgres.Start()
+	o.within("the shop is back", func() bool {
+		got, err := o.try("GET", "/api/v1/stock/1024", strings.NewReader(""))
+		return err == nil && got.status == http.StatusOK
+	})
+}
+
+// trade uses every route, and all that can become of a reservation.
+func (o *observed) trade(round int) {
+	o.t.Helper()
+	id := o.stocked("Hat", 50)
+	path := fmt.Sprintf("/api/v1/stock/%d", id)
+	watched := o.watch(watchPath(id))
+	for _, request := range [][3]string{
+		{"GET", "/docs", ""},
+		{"GET", "/openapi.json", ""},
+		{"GET", "/api/item", ""},
+		{"GET", "/api/v1/items", ""},
+		{"GET", fmt.Sprintf("/api/v1/items/%d", id), ""},
+		{"PATCH", fmt.Sprintf("/api/v1/items/%d", id), `{"title":"Bowler"}`},
+		{"GET", "/api/v1/trending", ""},
+		{"GET", "/api/v1/stock", ""},
+		{"GET", path, ""},
+		{"PATCH", path, `{"low_stock_threshold":60}`},
+		{"GET", path + "/movements", ""},
+		{"GET", reservations, ""},
+	} {
+		o.send(request[0], request[1], request[2]).want(o.t, http.StatusOK, nil)
+	}
+	o.importCSV(header+fmt.Sprintf("cap-%d,Cap,,,,,true,,,,,cap-%[1]d,1,deny,1.00,,active\n", round), "")
+	o.send("GET", "/api/v1/items/999999", "").want(o.t, http.StatusNotFound, nil)
+	sold := o.reserve(id, 1)
+	o.send("GET", reservations+"/"+sold.ID, "").want(o.t, http.StatusOK, nil)
+	for _, step := range []string{"extend", "commit", "fulfil"} {
+		o.step(sold.ID, step)
+	}
+	o.step(o.reserve(id, 1).ID, "release")
+	o.send("POST", reservations, fmt.Sprintf(`{"lines":[{"item_id":%d,"quantity":1}],"ttl_seconds":1}`, id)).want(o.t, http.StatusCreated, nil)
+	o.send("POST", reservations, fmt.Sprintf(`{"lines":[{"item_id":%d,"quantity":51}]}`, id)).want(o.t, http.StatusConflict, nil)
+	count := syncStock(o.t, o.addresses["stock rpc"])
+	count.send(fmt.Sprintf("round-%d", round), 1, []shelfCount{{ItemID: id, OnHand: 40}})
+	count.receive()
+	_ = count.conn.Close()
+	watched.close()
+	o.send("DELETE", fmt.Sprintf("/api/v1/items/%d", id), "").want(o.t, http.StatusNoContent, nil)
+}
