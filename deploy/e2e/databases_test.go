@@ -86,7 +86,7 @@ func checkDatabase(t *testing.T, objects []object, room, url, secret, egress str
 // TestPasswordsAreInSecretsOnly: those that the charts make.
 func TestPasswordsAreInSecretsOnly(t *testing.T) {
 	objects := render(t)
-	for _, name := range []string{"zookeeper-auth", "postgresql-auth"} {
+	for _, name := range []string{"zookeeper-auth", "postgresql-auth", "grafana-auth"} {
 		password := text(find(objects, "Secret", name), "stringData", "password")
 		if len(password) < 32 {
 			t.Errorf("the password of %s has %d characters, want 32", name, len(password))

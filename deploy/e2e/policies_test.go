@@ -13,29 +13,39 @@ func TestWhoReachesWhom(t *testing.T) {
 		from, to, port string
 	}
 	allowed := map[flow]bool{
-		{"gateway", "item", "rpc"}:                  true,
-		{"gateway", "stock", "rpc"}:                 true,
-		{"gateway", "activity", "rpc"}:              true,
-		{"item", "stock", "rpc"}:                    true,
-		{"stock", "activity", "rpc"}:                true,
-		{"gateway", "zookeeper", "client"}:          true,
-		{"item", "zookeeper", "client"}:             true,
-		{"stock", "zookeeper", "client"}:            true,
-		{"activity", "zookeeper", "client"}:         true,
-		{"item", "postgresql", "postgresql"}:        true,
-		{"stock", "postgresql", "postgresql"}:       true,
-		{"gateway", "otel-collector", "otlp-http"}:  true,
-		{"item", "otel-collector", "otlp-http"}:     true,
-		{"stock", "otel-collector", "otlp-http"}:    true,
-		{"activity", "otel-collector", "otlp-http"}: true,
-		{"guest", "gateway", "http"}:                true,
-		{"nobody", "gateway", "http"}:               true,
+		{"gateway", "item", "rpc"}:                       true,
+		{"gateway", "stock", "rpc"}:                      true,
+		{"gateway", "activity", "rpc"}:                   true,
+		{"item", "stock", "rpc"}:                         true,
+		{"stock", "activity", "rpc"}:                     true,
+		{"gateway", "zookeeper", "client"}:               true,
+		{"item", "zookeeper", "client"}:                  true,
+		{"stock", "zookeeper", "client"}:                 true,
+		{"activity", "zookeeper", "client"}:              true,
+		{"item", "postgresql", "postgresql"}:             true,
+		{"stock", "postgresql", "postgresql"}:            true,
+		{"gateway", "otel-collector", "otlp-http"}:       true,
+		{"item", "otel-collector", "otlp-http"}:          true,
+		{"stock", "otel-collector", "otlp-http"}:         true,
+		{"activity", "otel-collector", "otlp-http"}:      true,
+		{"otel-collector", "jaeger", "otlp-grpc"}:        true,
+		{"prometheus", "otel-collector", "metrics"}:      true,
+		{"prometheus", "otel-collector", "shop-metrics"}: true,
+		{"prometheus", "jaeger", "metrics"}:              true,
+		{"grafana", "prometheus", "http"}:                true,
+		{"grafana", "jaeger", "http"}:                    true,
+		{"guest", "gateway", "http"}:                     true,
+		{"nobody", "gateway", "http"}:                    true,
+		{"guest", "grafana", "http"}:                     true,
+		{"nobody", "grafana", "http"}:                    true,
 	}
 	for _, from := range []string{"guest", "nobody"} { // who collects metrics
 		for _, to := range rooms() {
 			allowed[flow{from, to, "admin"}] = true
 		}
 		allowed[flow{from, "otel-collector", "metrics"}] = true
+		allowed[flow{from, "otel-collector", "shop-metrics"}] = true
+		allowed[flow{from, "jaeger", "metrics"}] = true
 	}
 
 	objects := render(t)

@@ -28,7 +28,7 @@ func checkPod(t *testing.T, pod any) {
 		path  []any
 		value any
 	}{
-		{[]any{"automountServiceAccountToken"}, false},
+		{[]any{"automountServiceAccountToken"}, text(spec, "serviceAccountName") == "otel-collector"}, // who asks whose pods there are
 		{[]any{"enableServiceLinks"}, false},
 		{[]any{"securityContext", "runAsNonRoot"}, true},
 		{[]any{"securityContext", "seccompProfile", "type"}, "RuntimeDefault"},
