@@ -48,7 +48,7 @@ func observe(t *testing.T) *observed {
 	}
 	o.postgres, o.registry = sqldbtest.StartPostgres(t), discoverytest.Started(t, discoverytest.Etcd{})
 	o.database = o.postgres.Database()
-	for _, name := range []string{"gateway", "item rpc", "stock rpc", "activity rpc", "otlp grpc", "otlp http", "metrics", "own metrics", "health", "prometheus"} {
+	for _, name := range []string{"gateway", "item rpc", "stock rpc", "activity rpc", "otlp grpc", "otlp http", "metrics", "own metrics", "traces", "health", "prometheus"} {
 		o.addresses[name] = freePort(t)
 	}
 	o.client, o.prometheus = client{t, "http://" + o.addresses["gateway"]}, "http://"+o.addresses["prometheus"]
@@ -163,14 +163,13 @@ func (o *observed) startService(name string) {
 	o.start(name, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://" + o.addresses["otlp http"], "OTEL_METRIC_EXPORT_INTERVAL=500"}, args...)
 }
 
-// takeTraces is where the Collector sends what it has sampled.
+// takeTraces is where the Collector sends what it has sampled, until o.traces stops.
 func (o *observed) takeTraces() {
 	o.t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	ln, err := net.Listen("tcp", o.addresses["traces"])
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	o.addresses["traces"] = ln.Addr().String()
 	o.traces = grpc.NewServer()
 	collecttrace.RegisterTraceServiceServer(o.traces, traceTaker{})
 	go func() { _ = o.traces.Serve(ln) }()
@@ -196,14 +195,14 @@ func (o *observed) startCollector(more string) {
 	ports := o.write("ports.yaml", fmt.Sprintf(`
 extensions: {health_check: {endpoint: %q}}
 receivers: {otlp: {protocols: {grpc: {endpoint: %q}, http: {endpoint: %q}}}}
-exporters: {prometheus: {endpoint: %q}}
+exporters: {prometheus: {endpoint: %q}, otlp_grpc/jaeger: {retry_on_failure: {enabled: false}}}
 service: {telemetry: {metrics: {readers: [{pull: {exporter: {prometheus: {host: 127.0.0.1, port: %s}}}}]}}}
 `, o.addresses["health"], o.addresses["otlp grpc"], o.addresses["otlp http"], o.addresses["metrics"], own))
 	args := []string{"--config", base, "--config", ports}
 	if more != "" {
 		args = append(args, "--config", o.write("more.yaml", more))
 	}
-	o.start("collector", []string{"JAEGER_ENDPOINT=" + o.addresses["traces"]}, args...)
+	o.start("collector", []string{"JAEGER_ENDPOINT=" + o.addresses["traces"], "DECISION_WAIT=1s"}, args...)
 }
 
 func (o *observed) startPrometheus() {
@@ -212,7 +211,7 @@ func (o *observed) startPrometheus() {
 global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}
 rule_files: [%q]
 scrape_configs:
-  - {job_name: services, honor_labels: true, static_configs: [{targets: [%q]}]}
+  - {job_name: shop, honor_labels: true, static_configs: [{targets: [%q]}]}
   - {job_name: otel-collector, static_configs: [{targets: [%q]}]}
 `, filepath.Join(o.folder, "rules", "*.yaml"), o.addresses["metrics"], o.addresses["own metrics"]))
 	o.start("prometheus", nil, "--config.file", config, "--storage.tsdb.path", filepath.Join(o.folder, "tsdb"), "--web.listen-address", o.addresses["prometheus"])

@@ -17,9 +17,18 @@ func TestEveryQueryFindsData(t *testing.T) {
 	o := observe(t)
 	missing := o.queries()
 	o.failOnce()
+	o.traces.Stop()
 	deadline := time.Now().Add(3 * time.Minute)
 	for round := 0; len(missing) > 0 && time.Now().Before(deadline); round++ {
 		o.trade(round)
+		if round == 0 {
+			o.within("the collector cannot send", func() bool {
+				o.send("GET", "/api/v1/items/0", "")
+				lost, err := o.values("otelcol_exporter_send_failed_spans")
+				return err == nil && len(lost) > 0
+			})
+			o.takeTraces()
+		}
 		missing = o.unanswered(missing)
 	}
 	for _, q := range missing {
@@ -40,12 +49,33 @@ func (o *observed) queries() []query {
 	if err := json.Unmarshal(text, &all); err != nil {
 		o.t.Fatal(err)
 	}
+	all = append(all, o.runbookQueries()...)
 	variables := strings.NewReplacer("$service", ".*", "$instance", ".*", "$__rate_interval", "30s")
 	for i := range all {
 		all[i].Expr = variables.Replace(all[i].Expr)
 	}
 	if len(all) < 100 {
 		o.t.Fatalf("there are %d queries only", len(all))
+	}
+	return all
+}
+
+// runbookQueries are those between ```promql and ``` in the runbooks.
+func (o *observed) runbookQueries() (all []query) {
+	o.t.Helper()
+	files, err := filepath.Glob("../../deploy/runbooks/*.md")
+	if err != nil || len(files) == 0 {
+		o.t.Fatalf("runbooks %v, error %v", files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			o.t.Fatal(err)
+		}
+		for _, block := range strings.Split(string(text), "```promql\n")[1:] {
+			expr, _, _ := strings.Cut(block, "\n```")
+			all = append(all, query{"runbook " + filepath.Base(file), expr})
+		}
 	}
 	return all
 }

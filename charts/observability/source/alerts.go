@@ -131,11 +131,11 @@ func telemetryAlerts(c clock) []alert {
 		},
 		{
 			name:        "CollectorCannotSend",
-			conditions:  []condition{{perSignal("otelcol_exporter_send_failed", window), 0}},
-			lasting:     5 * time.Minute,
+			conditions:  []condition{{fmt.Sprintf("sum(rate(otelcol_exporter_send_failed_spans[%s]))", window), 0}},
+			lasting:     time.Minute,
 			severity:    "ticket",
 			summary:     "The collector cannot pass telemetry on",
-			description: "The collector loses {{ $value | printf \"%.1f\" }} records a second, because their receiver does not take them; 0 is normal.",
+			description: "The collector loses {{ $value | printf \"%.1f\" }} spans a second, because their receiver has not taken them for 5 minutes; 0 is normal.",
 		},
 	}
 }

@@ -43,25 +43,29 @@ func collectorPanels() []panel {
 	}
 	return []panel{
 		series("Records taken", "cps", "Spans, metric points and lines of the log that the collector accepts.",
-			perSecond("otelcol_receiver_accepted_spans_total", "spans"),
-			perSecond("otelcol_receiver_accepted_metric_points_total", "metric points"),
-			perSecond("otelcol_receiver_accepted_log_records_total", "log records")),
+			perSecond("otelcol_receiver_accepted_spans", "spans"),
+			perSecond("otelcol_receiver_accepted_metric_points", "metric points"),
+			perSecond("otelcol_receiver_accepted_log_records", "log records")),
 		series("Records refused or lost", "cps", "Refused: the collector has no memory left. Lost: who should get them does not take them. Both are 0; see the runbooks CollectorRefuses and CollectorCannotSend.",
-			target{perSignal("otelcol_receiver_refused", interval), "refused", false},
-			target{perSignal("otelcol_exporter_send_failed", interval), "lost", false}),
+			perSecond("otelcol_receiver_refused_spans", "spans refused"),
+			perSecond("otelcol_receiver_refused_metric_points", "metric points refused"),
+			perSecond("otelcol_receiver_refused_log_records", "log records refused"),
+			perSecond("otelcol_exporter_send_failed_spans", "spans lost")),
+		series("Waiting to be sent", "percentunit", "How full the queue to the receiver of traces is; near 0. At 100 % traces are lost.",
+			target{"max by (exporter) (otelcol_exporter_queue_size / otelcol_exporter_queue_capacity)", "{{exporter}}", false}),
 		series("Traces kept", "cps", "All with errors, all that are slow, and some of the rest, by what decided.",
-			target{fmt.Sprintf("sum by (policy, sampled) (rate(otelcol_processor_tail_sampling_count_traces_sampled_total[%s]))", interval), "{{policy}} {{sampled}}", false}),
+			target{fmt.Sprintf("sum by (policy, sampled) (rate(otelcol_processor_tail_sampling_count_traces_sampled[%s]))", interval), "{{policy}} {{sampled}}", false}),
 		series("Traces waiting for the decision", "short", "It is bounded; at the bound the oldest are decided too early.",
 			target{"sum(otelcol_processor_tail_sampling_sampling_traces_on_memory)", "traces", false}),
 		series("Collector's memory", "bytes", "Below its limit. At three quarters of it the collector refuses.",
-			target{"sum by (instance) (otelcol_process_memory_rss_bytes)", "{{instance}}", false}),
+			target{"sum by (instance) (otelcol_process_memory_rss)", "{{instance}}", false}),
 	}
 }
 
-// perSignal adds up what the collector counts of spans, metrics and logs. A counter that has never counted is missing, and is 0.
+// perSignal adds up what the collector counts of spans, metrics and logs. Of a signal that never came there is no counter.
 func perSignal(counter, window string) string {
 	one := func(signal string) string {
-		return fmt.Sprintf("(sum(rate(%s_%s_total[%s])) or vector(0))", counter, signal, window)
+		return fmt.Sprintf("(sum(rate(%s_%s[%s])) or vector(0))", counter, signal, window)
 	}
 	return one("spans") + " + " + one("metric_points") + " + " + one("log_records")
 }
