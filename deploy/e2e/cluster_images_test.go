@@ -92,34 +92,43 @@ func binary(image string) (string, error) {
 	return fmt.Sprintf("%x", sha256.Sum256(content)), err
 }
 
-// others are the images that are not ours, by the script that makes a stand-in.
+// others are the images that are not ours, by the workload that asks for them.
 func (c *cluster) others() map[string]string {
 	found := map[string]string{}
-	for _, w := range workloads(render(c.t)) {
-		script := filepath.Join("deploy/e2e/images", w.name(), "build")
-		if _, err := os.Stat(filepath.Join(root, script)); err == nil {
-			found[text(w, "spec", "template", "spec", "containers", 0, "image")] = script
+	for _, w := range workloads(render(c.t, c.without...)) {
+		if image := text(w, "spec", "template", "spec", "containers", 0, "image"); !strings.HasPrefix(image, "ghcr.io/kiteshop/") {
+			found[w.name()] = image
 		}
 	}
 	return found
 }
 
+// thirdParty pulls the others, or makes stand-ins. Grafana, for which there is none, is left out then.
 func (c *cluster) thirdParty() (string, error) {
 	var seen []string
-	for image, script := range c.others() {
-		how := "was there"
-		if _, err := run("docker", "image", "inspect", image); err != nil {
-			how = "pulled"
-			if _, err := run("timeout", "120", "docker", "pull", "--quiet", image); err != nil {
-				how = "made here"
-				if _, err := run(script, image); err != nil {
-					return "", err
-				}
-			}
+	for name, image := range c.others() {
+		how, err := provide(image, filepath.Join("deploy/e2e/images", name, "build"))
+		if err != nil && name == "grafana" {
+			c.without = []string{"--set", "observability.grafana.enabled=false"}
+			how, err = "cannot be had and is left out", nil
+		}
+		if err != nil {
+			return "", err
 		}
 		seen = append(seen, image+" "+how)
 	}
 	return strings.Join(seen, ", "), nil
+}
+
+func provide(image, script string) (how string, err error) {
+	if _, err := run("docker", "image", "inspect", image); err == nil {
+		return "was there", nil
+	}
+	if _, err := run("timeout", "120", "docker", "pull", "--quiet", image); err == nil {
+		return "pulled", nil
+	}
+	_, err = run(script, image)
+	return "made here", err
 }
 
 // load brings the images to the cluster's nodes: E2E_LOAD is the command for
@@ -145,7 +154,7 @@ func (c *cluster) load() (string, error) {
 	for _, service := range images() {
 		all = append(all, image(service))
 	}
-	for image := range c.others() {
+	for _, image := range c.others() {
 		all = append(all, image)
 	}
 	for _, image := range all {

@@ -43,7 +43,7 @@ func (c *cluster) refuseValues() (string, error) {
 
 func (c *cluster) install() (string, error) {
 	start := time.Now()
-	if _, err := run("helm", "install", "shop", "helm/shop", "--namespace", namespace, "--wait", "--timeout", "5m"); err != nil {
+	if _, err := c.helm("install", "--wait", "--timeout", "5m"); err != nil {
 		return "", err
 	}
 	installed := time.Since(start)
@@ -61,6 +61,12 @@ func (c *cluster) install() (string, error) {
 		err = fmt.Errorf("it took %s", took)
 	}
 	return fmt.Sprintf("installed after %.1f s, item 1024 answered after %.1f s", installed.Seconds(), took.Seconds()), err
+}
+
+// helm installs or upgrades the shop.
+func (c *cluster) helm(command string, options ...string) (string, error) {
+	args := append([]string{command, "shop", "helm/shop", "--namespace", namespace}, c.without...)
+	return run("helm", append(args, options...)...)
 }
 
 // forward makes a port of a pod or service reachable.

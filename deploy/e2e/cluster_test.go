@@ -49,6 +49,7 @@ func TestCluster(t *testing.T) {
 	c.step("container start to ready", c.startToReady)
 	c.step("the README's requests", c.requests)
 	c.step("helm test", c.helmTest)
+	c.step("telemetry arrives", c.telemetry)
 	c.step("a second release here is refused", c.refuseSecond)
 	c.step("what was acknowledged survives the pods", c.restart)
 	c.step("a pod of stock is deleted under load", func() (string, error) { return c.deleteUnderLoad("stock") })
@@ -66,6 +67,8 @@ func TestCluster(t *testing.T) {
 type cluster struct {
 	t     *testing.T
 	table []string
+	// without leaves out what cannot be had here.
+	without []string
 }
 
 // step does one thing and notes what was seen, which do returns.

@@ -98,7 +98,7 @@ func (c *cluster) upgrade() (string, error) {
 	if _, err := run("kubectl", "wait", "--namespace", namespace, "pod/load", "--for", "condition=Ready", "--timeout", "60s"); err != nil {
 		return "", err
 	}
-	if _, err := run("helm", "upgrade", "shop", "helm/shop", "--namespace", namespace, "--set", "gateway.config.log-level=debug,item.config.log-level=debug,stock.config.log-level=debug", "--wait", "--timeout", "5m"); err != nil {
+	if _, err := c.helm("upgrade", "--set", "gateway.config.log-level=debug,item.config.log-level=debug,stock.config.log-level=debug", "--wait", "--timeout", "5m"); err != nil {
 		return "", err
 	}
 	_, waitErr := run("kubectl", "wait", "--namespace", namespace, "pod/load", "--for", "jsonpath={.status.phase}=Succeeded", "--timeout", "180s")
