@@ -145,7 +145,8 @@ func (o *observed) kill(name string) {
 func (o *observed) freeze(name string) { _ = o.processes[name].Process.Signal(syscall.SIGSTOP) }
 func (o *observed) thaw(name string)   { _ = o.processes[name].Process.Signal(syscall.SIGCONT) }
 
-func (o *observed) startService(name string) {
+// startService starts one of the shop; its environment may have more.
+func (o *observed) startService(name string, more ...string) {
 	o.t.Helper()
 	args := []string{"-registry", o.registry.URL("empty_grace=1s"), "-admin", "127.0.0.1:0", "-debug", "127.0.0.1:0"}
 	switch name {
@@ -160,7 +161,7 @@ func (o *observed) startService(name string) {
 	default:
 		args = append(args, "-rpc", o.addresses[name+" rpc"])
 	}
-	o.start(name, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://" + o.addresses["otlp http"], "OTEL_METRIC_EXPORT_INTERVAL=500"}, args...)
+	o.start(name, append(more, "OTEL_EXPORTER_OTLP_ENDPOINT=http://"+o.addresses["otlp http"], "OTEL_METRIC_EXPORT_INTERVAL=500"), args...)
 }
 
 // takeTraces is where the Collector sends what it has sampled, until o.traces stops.
@@ -257,8 +258,8 @@ func (o *observed) values(query string) ([]float64, error) {
 func (o *observed) firing() map[string]bool {
 	var data struct {
 		Alerts []struct {
-			Labels map[string]string
-			State  string
+			Labels, Annotations map[string]string
+			State               string
 		}
 	}
 	if err := o.get("/api/v1/alerts", nil, &data); err != nil {
@@ -267,6 +268,9 @@ func (o *observed) firing() map[string]bool {
 	all := map[string]bool{}
 	for _, a := range data.Alerts {
 		if a.State == "firing" {
+			if text := a.Annotations["summary"] + a.Annotations["description"]; strings.Contains(text, "<no value>") || strings.Contains(text, "<error") {
+				o.t.Errorf("%s says %q", a.Labels["alertname"], text)
+			}
 			all[strings.TrimSpace(a.Labels["alertname"]+" "+a.Labels["window"])] = true
 		}
 	}

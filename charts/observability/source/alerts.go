@@ -35,7 +35,7 @@ func stockAlerts(c clock) []alert {
 		},
 		{
 			name:        "ReservationsExpireLate",
-			conditions:  []condition{{quantile(0.99, "stock_reservation_expiry_lag_seconds", "", c.of(5*time.Minute)), 60}},
+			conditions:  []condition{{quantile(0.99, "stock_reservation_expiry_lag_seconds", "", c.of(5*time.Minute)), c.seconds(time.Minute)}},
 			severity:    "ticket",
 			summary:     "Reservations are given back late",
 			description: "One of 100 reservations was given back {{ $value | humanizeDuration }} or more after its time; 1 s is normal. Its units could not be sold meanwhile.",

@@ -49,7 +49,7 @@ func source() common.DataSourceRef {
 
 func (b board) build() (dashboard.Dashboard, error) {
 	d := dashboard.NewDashboardBuilder(b.title).
-		Uid("kiteshop-" + b.name).
+		Uid("kiteshop-"+b.name).
 		Description(b.description).
 		Tags([]string{"kiteshop"}).
 		Readonly().
