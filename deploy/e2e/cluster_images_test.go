@@ -103,13 +103,21 @@ func (c *cluster) others() map[string]string {
 	return found
 }
 
-// thirdParty pulls the others, or makes stand-ins. Grafana, for which there is none, is left out then.
+// optional are the values that leave out what the rest can do without.
+func optional() map[string]string {
+	return map[string]string{
+		"grafana": "observability.grafana.enabled=false",
+		"jaeger":  "observability.jaeger.enabled=false,global.telemetry.traces=",
+	}
+}
+
+// thirdParty pulls the others, or makes stand-ins. What is optional and cannot be had is left out.
 func (c *cluster) thirdParty() (string, error) {
 	var seen []string
 	for name, image := range c.others() {
 		how, err := provide(image, filepath.Join("deploy/e2e/images", name, "build"))
-		if err != nil && name == "grafana" {
-			c.without = []string{"--set", "observability.grafana.enabled=false"}
+		if off := optional()[name]; err != nil && off != "" {
+			c.without = append(c.without, "--set", off)
 			how, err = "cannot be had and is left out", nil
 		}
 		if err != nil {

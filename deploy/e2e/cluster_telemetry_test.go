@@ -46,7 +46,10 @@ func (c *cluster) telemetry() (string, error) {
 	if err := errors.Join(rulesAreHealthy(prometheus), examplesAreThere(prometheus)); err != nil {
 		return "", err
 	}
-	traces, err := tracesAreThere()
+	traces := "no Jaeger"
+	if c.others()["jaeger"] != "" {
+		traces, err = tracesAreThere()
+	}
 	return strings.Join(append(seen, traces), "; "), err
 }
 

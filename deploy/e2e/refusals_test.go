@@ -21,6 +21,7 @@ func TestBadValuesAreRefusedWithASentence(t *testing.T) {
 		{"observability.grafana.auth.password=x", "additional properties 'password' not allowed"},
 		{"observability.prometheus.retention.size=1Gi", "does not match pattern"},
 		{"observability.jaeger.storage.kind=disk", "value must be one of 'ephemeral', 'persistent'"},
+		{"observability.jaeger.enabled=false", "say where traces go"},
 		{"observability.prometheusOperator.enabled=true", "the cluster knows no ServiceMonitor"},
 		{"gateway.replicas=two", "got string, want integer"},
 		{"postgresql.storage.sise=1Gi", "additional properties 'sise' not allowed"},
