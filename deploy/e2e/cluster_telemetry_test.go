@@ -34,8 +34,8 @@ func (c *cluster) telemetry() (string, error) {
 		{`sum(http_server_request_duration_seconds_count{job="kiteshop/gateway",http_route="/api/v1/items/:id",k8s_deployment_name="gateway",k8s_pod_name!="",k8s_node_name!="",k8s_namespace_name="` + namespace + `"})`, asked},
 		{`count(count by (job) (target_info{job=~"kiteshop/.+"}))`, float64(len(rooms()))},
 		{`min(up)`, 1},
-		{`sum(otelcol_receiver_accepted_spans_total)`, asked},
-		{`sum(otelcol_processor_tail_sampling_global_count_traces_sampled_total{sampled="true"})`, 1},
+		{`sum(otelcol_receiver_accepted_spans)`, asked},
+		{`sum(otelcol_processor_tail_sampling_global_count_traces_sampled{sampled="true"})`, 1},
 	} {
 		value, err := atLeast(prometheus, want.query, want.least)
 		if err != nil {
