@@ -18,7 +18,6 @@ func TestEveryAlertFires(t *testing.T) {
 		t.Skip("it takes minutes; TEST_ALERTS=1 runs it")
 	}
 	o := observe(t)
-	o.takeTraces()
 	seen := map[string]bool{}
 	for _, f := range o.outages() {
 		o.within("no alert of the fault fires before it: "+f.name, func() bool {
@@ -90,7 +89,7 @@ func (o *observed) outages() []outage {
 		}},
 		{"traces of the gateway go nowhere", []string{"TelemetryDropped"}, nil, func() func() {
 			o.kill("gateway")
-			o.startService("gateway", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://"+freePort(o.t)+"/v1/traces")
+			o.startService("gateway", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://"+steadyPort(o.t)+"/v1/traces")
 			return nothing
 		}},
 		{"the collector has no memory left", []string{"CollectorRefuses"}, nil, func() func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -49,7 +50,7 @@ func observe(t *testing.T) *observed {
 	o.postgres, o.registry = sqldbtest.StartPostgres(t), discoverytest.Started(t, discoverytest.Etcd{})
 	o.database = o.postgres.Database()
 	for _, name := range []string{"gateway", "item rpc", "stock rpc", "activity rpc", "otlp grpc", "otlp http", "metrics", "own metrics", "traces", "health", "prometheus"} {
-		o.addresses[name] = freePort(t)
+		o.addresses[name] = steadyPort(t)
 	}
 	o.client, o.prometheus = client{t, "http://" + o.addresses["gateway"]}, "http://"+o.addresses["prometheus"]
 	o.makeRules()
@@ -69,6 +70,21 @@ func observe(t *testing.T) *observed {
 		return err == nil && got.status == http.StatusOK && !strings.Contains(got.body, `"stock":null`)
 	})
 	return o
+}
+
+// steadyPort is a free address that stays free while its server is away: it is
+// below the range that the kernel gives to outgoing connections.
+func steadyPort(t testing.TB) string {
+	t.Helper()
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 12_000+rand.IntN(19_000))
+		if ln, err := net.Listen("tcp", address); err == nil {
+			ln.Close()
+			return address
+		}
+	}
+	t.Fatal("no free port")
+	return ""
 }
 
 // needed finds a program; it is in the folder that a script prints.

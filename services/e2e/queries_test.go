@@ -142,6 +142,8 @@ func (o *observed) trade(round int) {
 	count := syncStock(o.t, o.addresses["stock rpc"])
 	count.send(fmt.Sprintf("round-%d", round), 1, []shelfCount{{ItemID: id, OnHand: 40}})
 	count.receive()
+	count.send(fmt.Sprintf("round-%d", round), 2, []shelfCount{{ItemID: id, OnHand: 0}}) // less than is held
+	count.receive()
 	_ = count.conn.Close()
 	watched.close()
 	o.send("DELETE", fmt.Sprintf("/api/v1/items/%d", id), "").want(o.t, http.StatusNoContent, nil)
