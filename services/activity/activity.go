@@ -45,6 +45,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		}
 	}()
 	life.Add(lifecycle.Part{Name: "telemetry", Stop: tel.Stop})
+	transport.Diagnose(life, tel, &cfg)
 	registry, err := transport.OpenRegistry(cfg.Discovery, tel, life)
 	if err != nil {
 		return nil, err

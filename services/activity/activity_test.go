@@ -18,6 +18,7 @@ import (
 	"github.com/kiteshop/kiteshop/services/activity"
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
 	"github.com/kiteshop/kiteshop/services/internal/fault"
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 	"github.com/kiteshop/kiteshop/services/internal/transport"
 )
 
@@ -47,7 +48,11 @@ func open(t *testing.T) (*activity.Service, activityservice.Client) {
 		t.Fatal(err)
 	}
 	t.Cleanup(registry.Close)
-	activities, err := activityservice.NewClient("activity", transport.ClientOptions("test", registry)...)
+	tel, err := telemetry.New("test", telemetry.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	activities, err := activityservice.NewClient("activity", transport.ClientOptions("test", registry, tel)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func startEcho(b *testing.B) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	items, err := itemservice.NewClient("item", transport.ClientOptions("benchmark", registry)...)
+	items, err := itemservice.NewClient("item", transport.ClientOptions("benchmark", registry, tel)...)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func newActivity(cfg Config, registry *discovery.Registry, tel *telemetry.Teleme
 	if err != nil {
 		return nil, err
 	}
-	client, err := activityservice.NewClient("activity", append(transport.ClientOptions("gateway", registry), measured)...)
+	client, err := activityservice.NewClient("activity", append(transport.ClientOptions("gateway", registry, tel), measured)...)
 	if err != nil {
 		return nil, fmt.Errorf("activity client: %w", err)
 	}

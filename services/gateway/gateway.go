@@ -51,6 +51,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		}
 	}()
 	life.Add(lifecycle.Part{Name: "telemetry", Stop: tel.Stop})
+	transport.Diagnose(life, tel, &cfg)
 	registry, err := transport.OpenRegistry(cfg.Discovery, tel, life)
 	if err != nil {
 		return nil, err
@@ -106,7 +107,7 @@ func newShop(cfg Config, registry *discovery.Registry, tel *telemetry.Telemetry)
 	if err != nil {
 		return nil, err
 	}
-	options := append(transport.ClientOptions("gateway", registry), measured)
+	options := append(transport.ClientOptions("gateway", registry, tel), measured)
 	items, err := itemservice.NewClient("item", options...)
 	if err != nil {
 		return nil, fmt.Errorf("item client: %w", err)

@@ -23,7 +23,6 @@ import (
 	stockapi "github.com/kiteshop/kiteshop/idl/kitex_gen/stock"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
-	"github.com/kiteshop/kiteshop/services/internal/transport"
 )
 
 const (
@@ -49,7 +48,7 @@ func BenchmarkGetItem(b *testing.B) {
 }
 
 func compareWithEcho(b *testing.B, address string, cpu func() time.Duration) {
-	options := transport.ClientOptions("benchmark", static(b, address))
+	options := clientOptions(b, address)
 	items, err := itemservice.NewClient("item", options...)
 	must(b, err)
 	stocks, err := stockservice.NewClient("stock", options...)

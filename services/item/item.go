@@ -48,6 +48,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		}
 	}()
 	life.Add(lifecycle.Part{Name: "telemetry", Stop: tel.Stop})
+	transport.Diagnose(life, tel, &cfg)
 	cfg.Store.Meter = tel.Meter
 	cfg.Store.Waiting = func(err error) { tel.Log.WarnContext(ctx, "waiting for the database", "error", err) }
 	registry, err := transport.OpenRegistry(cfg.Discovery, tel, life)
@@ -66,7 +67,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := stockservice.NewClient("stock", append(transport.ClientOptions("item", registry), measured)...)
+	client, err := stockservice.NewClient("stock", append(transport.ClientOptions("item", registry, tel), measured)...)
 	if err != nil {
 		return nil, fmt.Errorf("stock client: %w", err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 	"github.com/kiteshop/kiteshop/services/internal/transport"
 	"github.com/kiteshop/kiteshop/services/item/internal/domain"
 	"github.com/kiteshop/kiteshop/services/item/internal/rpc"
@@ -101,7 +102,7 @@ func checked(resp *itemapi.GetItemResp, err error) error {
 
 func kitexClient(b *testing.B, address string, options ...client.Option) getItem {
 	b.Helper()
-	items, err := itemservice.NewClient("item", append(transport.ClientOptions("benchmark", static(b, address)), options...)...)
+	items, err := itemservice.NewClient("item", append(clientOptions(b, address), options...)...)
 	must(b, err)
 	return func(ctx context.Context, id int64) error {
 		ctx, cancel := context.WithTimeout(ctx, callDeadline)
@@ -126,11 +127,18 @@ func grpcGoClient(b *testing.B, address string) getItem {
 
 func createShirt(b *testing.B, address string) (id int64) {
 	b.Helper()
-	items, err := itemservice.NewClient("item", transport.ClientOptions("benchmark", static(b, address))...)
+	items, err := itemservice.NewClient("item", clientOptions(b, address)...)
 	must(b, err)
 	created, err := items.CreateItem(b.Context(), &itemapi.CreateItemReq{Fields: shirt()})
 	must(b, err)
 	return created.GetItem().GetId()
+}
+
+func clientOptions(tb testing.TB, address string) []client.Option {
+	tb.Helper()
+	tel, err := telemetry.New("benchmark", telemetry.Config{})
+	must(tb, err)
+	return transport.ClientOptions("benchmark", static(tb, address), tel)
 }
 
 func static(tb testing.TB, address string) *discovery.Registry {
@@ -148,7 +156,7 @@ func startGRPCGo(tb testing.TB, stockAddress string) (address string) {
 	items, err := store.Open(tb.Context(), cfg.Store, cfg.ItemMaxAge, cfg.Now)
 	must(tb, err)
 	tb.Cleanup(func() { must(tb, items.Close()) })
-	stocks, err := stockservice.NewClient("stock", transport.ClientOptions("benchmark", static(tb, stockAddress))...)
+	stocks, err := stockservice.NewClient("stock", clientOptions(tb, stockAddress)...)
 	must(tb, err)
 	stock, err := upstream.NewStock(stocks, time.Minute, cfg.StockMaxAge, slog.New(slog.DiscardHandler))
 	must(tb, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
 	"github.com/kiteshop/kiteshop/services/internal/config"
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 	"github.com/kiteshop/kiteshop/services/internal/transport"
 )
 
@@ -40,7 +41,11 @@ func clientCommand(stdout io.Writer) *ffcli.Command {
 				return err
 			}
 			defer registry.Close()
-			items, err := itemservice.NewClient("item", transport.ClientOptions("client", registry)...)
+			tel, err := telemetry.New("client", telemetry.Config{})
+			if err != nil {
+				return err
+			}
+			items, err := itemservice.NewClient("item", transport.ClientOptions("client", registry, tel)...)
 			if err != nil {
 				return err
 			}

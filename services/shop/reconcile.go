@@ -16,6 +16,7 @@ import (
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
 	"github.com/kiteshop/kiteshop/services/internal/config"
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 	"github.com/kiteshop/kiteshop/services/internal/transport"
 )
 
@@ -42,7 +43,11 @@ func reconcileCommand(stdout io.Writer) *ffcli.Command {
 				return err
 			}
 			defer registry.Close()
-			stocks, err := stockservice.NewClient("stock", transport.ClientOptions("reconcile", registry)...)
+			tel, err := telemetry.New("reconcile", telemetry.Config{})
+			if err != nil {
+				return err
+			}
+			stocks, err := stockservice.NewClient("stock", transport.ClientOptions("reconcile", registry, tel)...)
 			if err != nil {
 				return err
 			}

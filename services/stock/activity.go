@@ -26,7 +26,7 @@ func newSales(cfg Config, registry *discovery.Registry, tel *telemetry.Telemetry
 	if err != nil {
 		return nil, err
 	}
-	client, err := activityservice.NewClient("activity", append(transport.ClientOptions("stock", registry), measured)...)
+	client, err := activityservice.NewClient("activity", append(transport.ClientOptions("stock", registry, tel), measured)...)
 	if err != nil {
 		return nil, fmt.Errorf("activity client: %w", err)
 	}

@@ -45,6 +45,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		}
 	}()
 	life.Add(lifecycle.Part{Name: "telemetry", Stop: tel.Stop})
+	transport.Diagnose(life, tel, &cfg)
 	cfg.Store.Meter = tel.Meter
 	cfg.Store.Waiting = func(err error) { tel.Log.WarnContext(ctx, "waiting for the database", "error", err) }
 	registry, err := transport.OpenRegistry(cfg.Discovery, tel, life)

@@ -34,7 +34,7 @@ type Part struct {
 type Config struct {
 	// Admin is the address of /livez, /readyz and /metrics.
 	Admin string
-	// Debug is the address of /debug/pprof/. It must be a loopback address.
+	// Debug is the address of /debug/, which lists what is there. It must be a loopback address.
 	Debug string
 	// StopTimeout bounds how long the service may take to stop, from the signal to the exit.
 	StopTimeout time.Duration
@@ -43,7 +43,7 @@ type Config struct {
 // Flags declares -admin, -debug and -stop-timeout.
 func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.Admin, "admin", c.Admin, "`address` of /livez, /readyz and /metrics")
-	fs.StringVar(&c.Debug, "debug", c.Debug, "loopback `address` of /debug/pprof/")
+	fs.StringVar(&c.Debug, "debug", c.Debug, "loopback `address` of /debug/")
 	fs.DurationVar(&c.StopTimeout, "stop-timeout", c.StopTimeout, "longest `time` that stopping may take")
 }
 
@@ -57,13 +57,14 @@ var errEnded = errors.New("it gave no error")
 //	New ─► Add … ─► Run ── ctx ends, or a part fails ──► parts stop, last first ─► Run returns
 //	  └─────► Close: everything is let go of without having run
 type Service struct {
-	log      *slog.Logger
-	timeout  time.Duration
-	parts    []Part
-	stopping atomic.Bool
-	admin    net.Listener
-	debug    net.Listener
-	debugMux *http.ServeMux
+	log        *slog.Logger
+	timeout    time.Duration
+	parts      []Part
+	stopping   atomic.Bool
+	admin      net.Listener
+	debug      net.Listener
+	debugMux   *http.ServeMux
+	debugPages []debugPage
 }
 
 // New opens the admin and the debug port. metrics answers /metrics.
@@ -83,7 +84,7 @@ func (s *Service) Add(part Part) {
 // AdminAddr is where /livez, /readyz and /metrics answer.
 func (s *Service) AdminAddr() net.Addr { return s.admin.Addr() }
 
-// DebugAddr is where /debug/pprof/ answers.
+// DebugAddr is where /debug/ answers.
 func (s *Service) DebugAddr() net.Addr { return s.debug.Addr() }
 
 // Ready lists what is missing, by the name of the part, and is empty when nothing is.

@@ -20,6 +20,7 @@ func (s *Service) openPorts(cfg Config, metrics http.Handler) error {
 		return err
 	}
 	s.debugMux = debugMux()
+	s.debugMux.HandleFunc("GET /debug/{$}", s.debugIndex)
 	s.Add(httpPart("debug port", s.debug, s.debugMux))
 	if tcp, ok := s.debug.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
 		return fmt.Errorf("debug address %s: it must be a loopback address, as 127.0.0.1", cfg.Debug)
@@ -59,9 +60,23 @@ func (s *Service) adminHandler(metrics http.Handler) http.Handler {
 	return mux
 }
 
-// HandleDebug adds an answer to the debug port, below /debug/.
-func (s *Service) HandleDebug(name string, handler http.HandlerFunc) {
+// HandleDebug adds an answer to the debug port, below /debug/, and a line about it to the page there.
+// A name that ends with a slash answers for all below it too.
+func (s *Service) HandleDebug(name, about string, handler http.HandlerFunc) {
 	s.debugMux.HandleFunc("GET /debug/"+name, handler)
+	s.debugPages = append(s.debugPages, debugPage{name, about})
+}
+
+type debugPage struct{ Name, About string }
+
+// debugIndex lists what the debug port answers.
+func (s *Service) debugIndex(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	fmt.Fprint(w, "<!doctype html><title>debug</title><ul>\n")
+	for _, page := range append(s.debugPages, debugPage{"pprof/", "profiles of this process"}) {
+		fmt.Fprintf(w, "<li><a href=\"/debug/%s\">/debug/%[1]s</a> %s\n", page.Name, page.About)
+	}
+	fmt.Fprint(w, "</ul>\n")
 }
 
 func debugMux() *http.ServeMux {

@@ -17,7 +17,7 @@ const maxLogAttribute = 16 << 10
 
 // newLogSender makes a handler that sends the log, or nil without a receiver.
 func (t *Telemetry) newLogSender(cfg Config, about *resource.Resource) (slog.Handler, error) {
-	url, err := endpoint(cfg.Environment, "logs")
+	url, err := endpoint(cfg.Environment, "logs", overHTTP)
 	if err != nil || url == "" {
 		return nil, err
 	}

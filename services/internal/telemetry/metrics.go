@@ -46,7 +46,7 @@ func (t *Telemetry) newMetrics(cfg Config, about *resource.Resource) (stop func(
 
 // newMetricSender sends every minute, or as OTEL_METRIC_EXPORT_INTERVAL says. It is nil without a receiver.
 func newMetricSender(cfg Config, log *slog.Logger) (sdkmetric.Reader, error) {
-	url, err := endpoint(cfg.Environment, "metrics")
+	url, err := endpoint(cfg.Environment, "metrics", overHTTP)
 	if err != nil || url == "" {
 		return nil, err
 	}

@@ -24,10 +24,26 @@ const (
 	flushTimeout = 5 * time.Second
 )
 
+// otlp is how OTLP travels to a collector.
+type otlp string
+
+const (
+	overHTTP otlp = "http/protobuf"
+	overGRPC otlp = "grpc"
+)
+
+// port is the one that collectors listen on for it.
+func (by otlp) port() string {
+	if by == overGRPC {
+		return "4317"
+	}
+	return "4318"
+}
+
 // endpoint is where the environment says that a signal (traces, metrics, logs) is sent to by
-// OTLP over HTTP, or "" if it says nothing. What else it says, as
+// OTLP, or "" if it says nothing. What else it says, as
 // OTEL_EXPORTER_OTLP_HEADERS, the exporter reads by itself.
-func endpoint(environment []string, signal string) (string, error) {
+func endpoint(environment []string, signal string, by otlp) (string, error) {
 	set := map[string]string{}
 	for _, entry := range environment {
 		name, value, _ := strings.Cut(entry, "=")
@@ -53,10 +69,10 @@ func endpoint(environment []string, signal string) (string, error) {
 	case strings.Contains(where, "@"): // it may be a password: it is not repeated
 		return "", fmt.Errorf("%s has an @; a user and a password belong in OTEL_EXPORTER_OTLP_HEADERS, as Authorization=Basic%%20…", name)
 	case err != nil || parsed.Host == "" || (parsed.Scheme != "http" && parsed.Scheme != "https"):
-		return "", fmt.Errorf("%s is %q; it must be a URL as http://collector:4318", name, where)
+		return "", fmt.Errorf("%s is %q; it must be a URL as http://collector:%s", name, where, by.port())
 	}
-	if protocol, value := either("PROTOCOL"); value != "" && value != "http/protobuf" {
-		return "", fmt.Errorf("%s is %q; it must be http/protobuf, which is the default, and the port the collector's for HTTP (4318)", protocol, value)
+	if protocol, value := either("PROTOCOL"); value != "" && value != string(by) {
+		return "", fmt.Errorf("%s is %q; it must be %s, which is the default, and the port the collector's for it (%s)", protocol, value, by, by.port())
 	}
 	if name == "OTEL_EXPORTER_OTLP_ENDPOINT" {
 		where = strings.TrimSuffix(where, "/") + "/v1/" + signal

@@ -31,6 +31,9 @@ type Config struct {
 	// LogLimit is how many lines with the same message and level are logged in a
 	// second. Those beyond are counted, and one line tells how many. 0: no limit.
 	LogLimit int
+	// Instrumentation is kiteshop, or contrib: the contributed modules in the
+	// place of our own spans. "" is kiteshop.
+	Instrumentation string
 	// SampleRatio is the part of the traces that is recorded, 0 to 1. Who begins
 	// a trace decides for all of it, before its outcome is known: below 1 errors
 	// are missing in the same proportion.
@@ -48,17 +51,31 @@ type Config struct {
 // environment says where they are sent to.
 func DefaultConfig(output io.Writer, environment []string, version string) Config {
 	return Config{
-		Level: slog.LevelInfo, Format: "json", Output: output, LogLimit: 1000, SampleRatio: 1,
+		Level: slog.LevelInfo, Format: "json", Output: output, Instrumentation: "kiteshop", LogLimit: 1000, SampleRatio: 1,
 		Version: version, Instance: uuid.NewString(), Environment: environment,
 	}
 }
 
-// Flags declares -log-level, -log-format, -log-limit and -sample-ratio.
+// Flags declares -log-level, -log-format, -log-limit, -telemetry and -sample-ratio.
 func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.TextVar(&c.Level, "log-level", c.Level, "least `level` that is logged: debug, info, warn or error")
 	fs.StringVar(&c.Format, "log-format", c.Format, "json or text")
 	fs.IntVar(&c.LogLimit, "log-limit", c.LogLimit, "most `lines` with the same message and level that are logged in a second, 0: no limit")
+	fs.StringVar(&c.Instrumentation, "telemetry", c.Instrumentation, "kiteshop, or contrib for the contributed modules of Kitex and Hertz")
 	fs.Float64Var(&c.SampleRatio, "sample-ratio", c.SampleRatio, "part of the traces that is recorded, 0 to 1, errors or not; where they go OTEL_EXPORTER_OTLP_ENDPOINT says")
+}
+
+// check refuses settings that no telemetry can have.
+func (c Config) check() error {
+	if c.SampleRatio < 0 || c.SampleRatio > 1 {
+		return fmt.Errorf("sample-ratio is %v; it must be from 0 to 1", c.SampleRatio)
+	}
+	switch c.Instrumentation {
+	case "", "kiteshop", "contrib":
+		return nil
+	default:
+		return fmt.Errorf("telemetry is %q; it must be kiteshop or contrib", c.Instrumentation)
+	}
 }
 
 // Telemetry is what a service writes its log, its metrics and its traces to.
@@ -70,12 +87,21 @@ type Telemetry struct {
 	Metrics http.Handler
 	// Tracer begins traces. What happens below a span takes the tracer from it.
 	Tracer trace.Tracer
+	// Tracez shows the latest spans, for the debug port. nil: the instrumentation is contributed.
+	Tracez http.Handler
+	// Diagnosis tells how the parts of the service are now, for the debug port.
+	Diagnosis *Diagnosis
+	// Contributed instruments Kitex and Hertz. nil: our own spans do.
+	Contributed *Contributed
 
 	stops []func(context.Context) error
 }
 
 // New makes the telemetry of one service, with the Go runtime's metrics in it.
 func New(service string, cfg Config) (*Telemetry, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
 	handler, err := newHandler(cfg)
 	if err != nil {
 		return nil, err
@@ -84,13 +110,21 @@ func New(service string, cfg Config) (*Telemetry, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Telemetry{Log: slog.New(identified{handler, cfg.Level}).With("service", service)} // of the sending itself, which is not sent
+	t := &Telemetry{Log: slog.New(identified{handler, cfg.Level}).With("service", service), Diagnosis: &Diagnosis{}} // of the sending itself, which is not sent
+	if cfg.Instrumentation == "contrib" {
+		if err := t.newContributed(cfg, about); err != nil {
+			return nil, err
+		}
+		cfg.Environment = nil // what is sent, the contributed modules send
+	}
 	stopMetrics, err := t.newMetrics(cfg, about)
 	if err != nil {
 		return nil, err
 	}
-	if t.Tracer, err = t.newTracer(cfg, about); err != nil {
-		return nil, err
+	if t.Contributed == nil {
+		if t.Tracer, err = t.newTracer(cfg, about); err != nil {
+			return nil, err
+		}
 	}
 	sender, err := t.newLogSender(cfg, about)
 	if err != nil {

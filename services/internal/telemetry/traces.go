@@ -9,7 +9,6 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 )
 
 const (
@@ -26,18 +25,18 @@ func Propagator() propagation.TextMapPropagator {
 	return propagation.NewCompositeTextMapPropagator(propagation.TraceContext{}, propagation.Baggage{})
 }
 
-// newTracer makes a tracer that sends its spans. Without a receiver it only
-// passes on the trace that a request belongs to.
+// newTracer makes a tracer that sends its spans. Without a receiver, and with
+// nobody who looks at /debug/tracez, it only passes on the trace that a request belongs to.
 func (t *Telemetry) newTracer(cfg Config, about *resource.Resource) (trace.Tracer, error) {
-	if cfg.SampleRatio < 0 || cfg.SampleRatio > 1 {
-		return nil, fmt.Errorf("sample-ratio is %v; it must be from 0 to 1", cfg.SampleRatio)
-	}
-	url, err := endpoint(cfg.Environment, "traces")
+	url, err := endpoint(cfg.Environment, "traces", overHTTP)
 	if err != nil {
 		return nil, err
 	}
+	shown := &tracez{}
+	t.Tracez = shown
+	options := tracerOptions(cfg, about, shown)
 	if url == "" {
-		return noop.NewTracerProvider().Tracer(scope), nil
+		return watched{by: shown, with: sdktrace.NewTracerProvider(options...).Tracer(scope)}, nil
 	}
 	exporter, err := otlptracehttp.New(context.Background(), otlptracehttp.WithEndpointURL(url))
 	if err != nil {
@@ -49,15 +48,25 @@ func (t *Telemetry) newTracer(cfg Config, about *resource.Resource) (trace.Trace
 	}
 	batches := sdktrace.NewBatchSpanProcessor(spanExporter{exporter, out},
 		sdktrace.WithMaxQueueSize(maxWaiting), sdktrace.WithBatchTimeout(sendEvery))
-	limits := sdktrace.NewSpanLimits()
-	limits.LinkCountLimit, limits.AttributeValueLengthLimit = maxLinks, maxAttribute
-	provider := sdktrace.NewTracerProvider(
-		sdktrace.WithResource(about),
-		sdktrace.WithRawSpanLimits(limits),
-		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(cfg.SampleRatio))),
-		sdktrace.WithSpanProcessor(spanQueue{batches, out}))
+	provider := sdktrace.NewTracerProvider(append(options, sdktrace.WithSpanProcessor(spanQueue{batches, out}))...)
 	t.stops = append(t.stops, provider.Shutdown)
 	return provider.Tracer(scope), nil
+}
+
+func tracerOptions(cfg Config, about *resource.Resource, shown *tracez) []sdktrace.TracerProviderOption {
+	limits := sdktrace.NewSpanLimits()
+	limits.LinkCountLimit, limits.AttributeValueLengthLimit = maxLinks, maxAttribute
+	return []sdktrace.TracerProviderOption{
+		sdktrace.WithResource(about),
+		sdktrace.WithRawSpanLimits(limits),
+		sdktrace.WithSampler(sampler(cfg)),
+		sdktrace.WithSpanProcessor(shown),
+	}
+}
+
+// sampler decides for whole traces, where they begin.
+func sampler(cfg Config) sdktrace.Sampler {
+	return sdktrace.ParentBased(sdktrace.TraceIDRatioBased(cfg.SampleRatio))
 }
 
 // spanQueue lets a span into the queue if there is room.

@@ -29,7 +29,7 @@ func TestWhereTracesAreSentToIsChecked(t *testing.T) {
 		{"no URL", "OTEL_EXPORTER_OTLP_ENDPOINT=collector:4318", `OTEL_EXPORTER_OTLP_ENDPOINT is "collector:4318"; it must be a URL as http://collector:4318`},
 		{"no URL of traces", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=4318", `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is "4318"; it must be a URL as http://collector:4318`},
 		{"another protocol", "OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4317 OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
-			`OTEL_EXPORTER_OTLP_PROTOCOL is "grpc"; it must be http/protobuf, which is the default, and the port the collector's for HTTP (4318)`},
+			`OTEL_EXPORTER_OTLP_PROTOCOL is "grpc"; it must be http/protobuf, which is the default, and the port the collector's for it (4318)`},
 		{"another exporter", "OTEL_TRACES_EXPORTER=zipkin", `OTEL_TRACES_EXPORTER is "zipkin"; it must be otlp or none`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +42,9 @@ func newBalancer() *balancer {
 	b.Rebalancer, _ = inner.(loadbalance.Rebalancer)
 	return b
 }
+
+// String is what Kitex writes in its list of options.
+func (*balancer) String() string { return "transport.balancer" }
 
 // options make a client use the balancer, and the balancer learn from the client.
 func (b *balancer) options() []client.Option {
@@ -146,4 +150,14 @@ func (r *refusals) has(address string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return time.Now().Before(r.times[address])
+}
+
+// now gives the addresses that are passed over, and until when.
+func (r *refusals) now() map[string]time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := map[string]time.Time{}
+	maps.Copy(all, r.times)
+	maps.DeleteFunc(all, func(_ string, until time.Time) bool { return time.Now().After(until) })
+	return all
 }

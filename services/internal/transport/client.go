@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/cloudwego/kitex/transport"
 
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 )
 
 const (
@@ -32,17 +34,16 @@ const (
 	streamConnections = 16
 )
 
-// ClientOptions make a generated client find its service in registry and name
-// caller as the one who calls.
-func ClientOptions(caller string, registry *discovery.Registry) []client.Option {
-	return append(newBalancer().options(),
+// ClientOptions make a generated client find its service in registry, name
+// caller as the one who calls, and tell tel how it is.
+func ClientOptions(caller string, registry *discovery.Registry, tel *telemetry.Telemetry) []client.Option {
+	balancer := newBalancer()
+	return slices.Concat(balancer.options(), tracedClient(tel), []client.Option{
+		client.WithSuite(diagnosed{by: tel.Diagnosis, balancer: balancer}),
 		client.WithResolver(registry.Resolver()),
 		// Generated clients of services that stream set gRPC for everything; PurePayload takes that back.
 		client.WithTransportProtocol(transport.PurePayload),
-		client.WithTransportProtocol(transport.TTHeaderFramed|transport.GRPCStreaming),
-		client.WithMiddleware(clientSpans()),
-		client.WithMetaHandler(transmeta.ClientTTHeaderHandler),
-		client.WithMetaHandler(transmeta.ClientHTTP2Handler),
+		client.WithTransportProtocol(transport.TTHeaderFramed | transport.GRPCStreaming),
 		client.WithMetaHandler(deadlines{}),
 		client.WithClientBasicInfo(&rpcinfo.EndpointBasicInfo{ServiceName: caller}),
 		client.WithCodec(codec.NewDefaultCodecWithSizeLimit(MaxMessageBytes)),
@@ -53,7 +54,19 @@ func ClientOptions(caller string, registry *discovery.Registry) []client.Option 
 		client.WithLongConnection(connpool.IdleConfig{
 			MaxIdlePerAddress: maxIdle, MaxIdleGlobal: 10 * maxIdle, MaxIdleTimeout: time.Minute,
 		}),
-	)
+	})
+}
+
+// tracedClient gives each call a span and sends along what the context carries.
+func tracedClient(tel *telemetry.Telemetry) []client.Option {
+	if tel.Contributed != nil {
+		return tel.Contributed.Client()
+	}
+	return []client.Option{
+		client.WithMiddleware(clientSpans()),
+		client.WithMetaHandler(transmeta.ClientTTHeaderHandler),
+		client.WithMetaHandler(transmeta.ClientHTTP2Handler),
+	}
 }
 
 // deadlines tells the server how much time is left. Kitex's own handler sends

@@ -29,7 +29,7 @@ func OpenRegistry(cfg discovery.Config, tel *telemetry.Telemetry, life *lifecycl
 			return nil
 		}})
 	}
-	life.HandleDebug("discovery", func(w http.ResponseWriter, _ *http.Request) {
+	life.HandleDebug("discovery", "who is registered, and who is known", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(registry.Report())
 	})

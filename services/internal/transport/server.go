@@ -69,7 +69,7 @@ func newServer(address string, tel *telemetry.Telemetry, limits streamLimits) (*
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	s.Server = server.NewServer(
+	s.Server = server.NewServer(append(tracedServer(tel),
 		server.WithTransHandlerFactory(s.edge),
 		server.WithConnectionLimiter(limiter.NewConnectionLimiter(maxConnections)),
 		server.WithLimitReporter(s.edge),
@@ -79,12 +79,22 @@ func newServer(address string, tel *telemetry.Telemetry, limits streamLimits) (*
 		server.WithExitWaitTime(5*time.Second),
 		server.WithCodec(codec.NewDefaultCodecWithSizeLimit(MaxMessageBytes)),
 		server.WithPayloadCodec(newPayloads()),
+		server.WithDiagnosisService(&probes{of: tel.Diagnosis, name: "server"}),
+		server.WithMiddleware(serverObserver(tel, times)),
+	)...)
+	return s, nil
+}
+
+// tracedServer gives each call a span and takes in what the caller sent along.
+func tracedServer(tel *telemetry.Telemetry) []server.Option {
+	if tel.Contributed != nil {
+		return tel.Contributed.Server()
+	}
+	return []server.Option{
 		server.WithMetaHandler(transmeta.ServerTTHeaderHandler),
 		server.WithMetaHandler(transmeta.ServerHTTP2Handler),
 		server.WithMiddleware(serverSpans(tel)),
-		server.WithMiddleware(serverObserver(tel, times)),
-	)
-	return s, nil
+	}
 }
 
 // Addr is where the server answers.

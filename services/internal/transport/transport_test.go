@@ -94,6 +94,16 @@ func serveReady(t testing.TB, handler items, ready func(context.Context) map[str
 	return serveAny(t, func(s *transport.Server) error { return itemservice.RegisterService(s, &handler) }, ready)
 }
 
+// quiet is a telemetry that tells nobody.
+func quiet(t testing.TB) *telemetry.Telemetry {
+	t.Helper()
+	tel, err := telemetry.New("tests", telemetry.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tel
+}
+
 func serveAny(t testing.TB, register func(*transport.Server) error, ready func(context.Context) map[string]string) *running {
 	t.Helper()
 	return serveWith(t, telemetry.Config{}, register, ready)
@@ -178,7 +188,7 @@ func dial(t testing.TB, address fmt.Stringer) itemservice.Client {
 
 func dialIn(t testing.TB, registry *discovery.Registry) itemservice.Client {
 	t.Helper()
-	items, err := itemservice.NewClient("item", transport.ClientOptions("tests", registry)...)
+	items, err := itemservice.NewClient("item", transport.ClientOptions("tests", registry, quiet(t))...)
 	if err != nil {
 		t.Fatal(err)
 	}

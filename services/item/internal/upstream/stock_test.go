@@ -61,7 +61,7 @@ func serve(t *testing.T, handler *levels, budget, maxAge time.Duration) *Stock {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := stockservice.NewClient("stock", transport.ClientOptions("test", registry)...)
+	client, err := stockservice.NewClient("stock", transport.ClientOptions("test", registry, tel)...)
 	if err != nil {
 		t.Fatal(err)
 	}
