@@ -95,6 +95,15 @@ func rules() []rule {
 			}.check,
 		},
 		{
+			"only telemetry imports the contributed instrumentation",
+			"it is one choice of several, and what it keeps of the promises is looked at in one place",
+			imports{
+				of:   []string{"./..."},
+				not:  []string{"./services/internal/telemetry"},
+				deny: []string{"github.com/kitex-contrib/obs-opentelemetry/...", "github.com/hertz-contrib/obs-opentelemetry/..."},
+			}.check,
+		},
+		{
 			"only shop and cmd import doors",
 			"a room is reached by its contract; only what starts rooms holds them",
 			imports{

@@ -152,6 +152,8 @@ func TestAProgramThatCannotStartSaysWhy(t *testing.T) {
 		{"strange database", program, nil, "KITESHOP_STORE=postgres://shop:hunter2@127.0.0.1", "-store: the database is missing or no name; it must be as postgres://user@host[:port]/database"},
 		{"debug port for everyone", stock, append(alone, "-debug", "0.0.0.0:0"), "", "debug address 0.0.0.0:0: it must be a loopback address, as 127.0.0.1"},
 		{"strange registry", stock, append(alone, "-registry", "consul://a:1"), "", `registry "consul://a:1": it must be one of dns://name=host:port,…, etcd://`},
+		{"four services with one tracer", program, []string{"-telemetry", "contrib", "-data", t.TempDir()}, "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317",
+			"telemetry is contrib, whose tracer is the process's: start each service alone, as go run ./services/item/cmd"},
 		{"strange setting in the environment", stock, alone, "KITESHOP_DATTA=x", "the environment sets KITESHOP_DATTA, which is no setting of this program; it knows "},
 		{"argument that is no flag", stock, append(alone, "now"), "", `stock takes flags only, and was given ["now"]`},
 		{"one address for all services", program, []string{"-advertise", "10.0.0.1:8888"}, "", `advertise is "10.0.0.1:8888"; each service of the shop has a port of its own, so it must be a host, without :8888`},

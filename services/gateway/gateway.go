@@ -11,6 +11,7 @@ import (
 
 	"github.com/bojanz/currency"
 	"github.com/cloudwego/hertz/pkg/app/server"
+	hertzconfig "github.com/cloudwego/hertz/pkg/common/config"
 	"github.com/google/uuid"
 
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
@@ -79,7 +80,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 	connections := http.NewConnections()
-	hertz := server.New(
+	hertz := server.New(append(traced(tel),
 		server.WithListener(ln),
 		server.WithStreamBody(true),
 		server.WithHandleMethodNotAllowed(true),
@@ -91,7 +92,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		server.WithSenseClientDisconnection(true),
 		server.WithExitWaitTime(10*time.Second),
 		server.WithDisablePrintRoute(true),
-	)
+	)...)
 	life.Add(httpPart(hertz, ln, connections))
 	if err := http.Register(hertz.Engine, connections, shop, tel, cfg.NewID); err != nil {
 		return nil, err
@@ -101,6 +102,14 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 
 // Addr is where the gateway answers HTTP requests.
 func (s *Service) Addr() net.Addr { return s.ln.Addr() }
+
+// traced is what contributed spans need of the server; our own need nothing.
+func traced(tel *telemetry.Telemetry) []hertzconfig.Option {
+	if tel.Contributed == nil {
+		return nil
+	}
+	return []hertzconfig.Option{tel.Contributed.HTTP()}
+}
 
 func newShop(cfg Config, registry *discovery.Registry, tel *telemetry.Telemetry) (*domain.Shop, error) {
 	measured, err := transport.ClientCalls(tel)

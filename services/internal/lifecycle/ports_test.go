@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -51,6 +52,7 @@ func wantReadyz(t *testing.T, s *lifecycle.Service, status int, want readiness) 
 func TestAdminAndDebugPortsAnswer(t *testing.T) {
 	t.Parallel()
 	s := newService(t, config())
+	s.HandleDebug("notes", "what was noted", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "none") })
 	start(t, s)
 	for _, c := range []struct {
 		addr   net.Addr
@@ -63,6 +65,10 @@ func TestAdminAndDebugPortsAnswer(t *testing.T) {
 		{s.AdminAddr(), "/metrics", 200, "items 7\n"},
 		{s.AdminAddr(), "/debug/pprof/", 404, ""},
 		{s.DebugAddr(), "/debug/pprof/", 200, ""},
+		{s.DebugAddr(), "/debug/notes", 200, "none\n"},
+		{s.DebugAddr(), "/debug/", 200, "<!doctype html><title>debug</title><ul>\n" +
+			"<li><a href=\"/debug/notes\">/debug/notes</a> what was noted\n" +
+			"<li><a href=\"/debug/pprof/\">/debug/pprof/</a> profiles of this process\n</ul>\n"},
 		{s.DebugAddr(), "/debug/pprof/goroutine", 200, ""},
 		{s.DebugAddr(), "/debug/pprof/cmdline", 200, ""},
 		{s.DebugAddr(), "/metrics", 404, ""},

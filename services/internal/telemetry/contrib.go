@@ -47,13 +47,23 @@ func (t *Telemetry) newContributed(cfg Config, about *resource.Resource) error {
 }
 
 // Server instruments a Kitex server.
-func (*Contributed) Server() []server.Option { return kitextracing.NewServerSuite().Options() }
+func (*Contributed) Server() []server.Option {
+	return kitextracing.NewServerSuite(kitextracing.WithEnableGRPCMetadata()).Options()
+}
 
 // Client instruments a Kitex client.
-func (*Contributed) Client() []client.Option { return kitextracing.NewClientSuite().Options() }
+func (*Contributed) Client() []client.Option {
+	return kitextracing.NewClientSuite(kitextracing.WithEnableGRPCMetadata()).Options()
+}
 
-// HTTP instruments a Hertz server. The answer names its span by named.
-func (*Contributed) HTTP(named app.HandlerFunc) (hertz.Option, app.HandlerFunc) {
-	option, cfg := hertztracing.NewServerTracer(hertztracing.WithCustomResponseHandler(named))
-	return option, hertztracing.ServerMiddleware(cfg)
+// HTTP instruments a Hertz server whose requests go through HTTPSpans.
+func (*Contributed) HTTP() hertz.Option {
+	option, _ := hertztracing.NewServerTracer()
+	return option
+}
+
+// HTTPSpans gives each request a span, and calls named before the answer is sent.
+func (*Contributed) HTTPSpans(named app.HandlerFunc) app.HandlerFunc {
+	_, cfg := hertztracing.NewServerTracer(hertztracing.WithCustomResponseHandler(named))
+	return hertztracing.ServerMiddleware(cfg)
 }

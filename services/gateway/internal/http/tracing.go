@@ -17,19 +17,27 @@ import (
 
 // spans gives each request a span below the caller's, and tells the caller which in traceresponse.
 func spans(tel *telemetry.Telemetry) app.HandlerFunc {
+	if tel.Contributed != nil {
+		return tel.Contributed.HTTPSpans(nameSpan)
+	}
 	propagator := telemetry.Propagator()
 	return func(ctx context.Context, c *app.RequestContext) {
 		ctx = propagator.Extract(ctx, requestHeaders{&c.Request.Header})
 		name := strings.TrimSpace(method(c) + " " + c.FullPath())
 		ctx, span := tel.Tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer))
 		defer span.End()
-		if about := span.SpanContext(); about.IsValid() && !about.IsRemote() {
-			c.Header("traceresponse", "00-"+about.TraceID().String()+"-"+about.SpanID().String()+"-"+about.TraceFlags().String())
-		}
+		nameSpan(ctx, c)
 		c.Next(ctx)
 		if span.IsRecording() {
 			describe(span, c)
 		}
+	}
+}
+
+// nameSpan tells the caller which span the request has, if it has one here.
+func nameSpan(ctx context.Context, c *app.RequestContext) {
+	if about := trace.SpanContextFromContext(ctx); about.IsValid() && !about.IsRemote() {
+		c.Header("traceresponse", "00-"+about.TraceID().String()+"-"+about.SpanID().String()+"-"+about.TraceFlags().String())
 	}
 }
 

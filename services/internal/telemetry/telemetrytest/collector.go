@@ -33,6 +33,7 @@ type Collector struct {
 	lines   []Line
 	metrics map[string]map[string]float64 // by service and name, then by labels
 	told    []string                      // beside the texts of lines
+	all     []*metrics.ResourceMetrics
 }
 
 // Span is one that has arrived. Its ids are in hex; without a parent Parent is "".
@@ -138,6 +139,7 @@ func (c *Collector) keepSpans(all []*trace.ResourceSpans) {
 }
 
 func (c *Collector) keepMetrics(all []*metrics.ResourceMetrics) {
+	c.all = append(c.all, all...)
 	for _, of := range all {
 		for _, scope := range of.GetScopeMetrics() {
 			for _, metric := range scope.GetMetrics() {
