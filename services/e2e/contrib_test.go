@@ -161,9 +161,11 @@ func observe(t *testing.T, programs map[string]string, instrumentation, ratio st
 	run("item", "-rpc", at["item"], "-data", dir, "-demo", "-admin", "127.0.0.1:0")
 	run("gateway", "-http", at["http"], "-admin", at["admin"])
 	s := services{client{t: t, base: "http://" + at["http"]}, at["item"], at["stock"], at["admin"], collector}
-	eventually(t, "the shop answers with the stock", func() bool {
-		got, err := s.try("GET", "/api/v1/items/1024", strings.NewReader(""), traceparent(made)[:len(traceparent(made))-1]+"0")
-		return err == nil && strings.Contains(got.body, `"stock":100`)
+	eventually(t, "all services answer", func() bool {
+		unsampled := strings.TrimSuffix(traceparent(made), "1") + "0"
+		item, err1 := s.try("GET", "/api/v1/items/1024", strings.NewReader(""), unsampled)
+		trending, err2 := s.try("GET", "/api/v1/trending", strings.NewReader(""), unsampled)
+		return errors.Join(err1, err2) == nil && strings.Contains(item.body, `"stock":100`) && trending.status == http.StatusOK
 	})
 	named := send(t, s)
 	onMetrics, err := client{t: t, base: "http://" + s.admin}.try("GET", "/metrics", strings.NewReader(""))
@@ -195,8 +197,8 @@ func sendAll(t *testing.T, s services) map[string]string {
 	for caller := range callers {
 		all.Go(func() {
 			for i := caller * perCaller; i < (caller+1)*perCaller; i++ {
-				s.try("GET", "/api/v1/items/1024", strings.NewReader(""), traceparent(overTTHeader+i))
-				s.try("GET", "/api/v1/trending", strings.NewReader(""), traceparent(overThrift+i))
+				getOK(t, s, "/api/v1/items/1024", traceparent(overTTHeader+i))
+				getOK(t, s, "/api/v1/trending", traceparent(overThrift+i))
 				askByGRPC(t, item, "/item.ItemService/GetItem", overGRPC+i)
 				askByGRPC(t, stock, "/stock.StockService/WatchStock", overStream+i)
 			}
@@ -210,13 +212,19 @@ func sendAll(t *testing.T, s services) map[string]string {
 	return map[string]string{traceOf(last): got.header.Get("traceresponse")}
 }
 
+func getOK(t *testing.T, s services, path string, header ...string) {
+	if got, err := s.try("GET", path, strings.NewReader(""), header...); err != nil || got.status != http.StatusOK {
+		t.Errorf("%s: %d %v %s", path, got.status, err, got.body)
+	}
+}
+
 // sendSome sends requests without a trace.
 func sendSome(t *testing.T, s services) map[string]string {
 	var all sync.WaitGroup
 	for range callers {
 		all.Go(func() {
 			for range perCallerOfSome {
-				s.try("GET", "/api/v1/stock/1024", strings.NewReader(""))
+				getOK(t, s, "/api/v1/stock/1024")
 			}
 		})
 	}
@@ -379,7 +387,7 @@ func (o observed) counts(want int) error {
 			continue
 		}
 		for _, point := range metric.GetHistogram().GetDataPoints() {
-			counted += int(point.GetCount()) //nolint:gosec // it is small
+			counted += int(point.GetCount())
 		}
 	}
 	if counted < want { // what asked whether the shop is ready is counted too

@@ -40,6 +40,9 @@ func New(ctx context.Context, cfg Config) (_ *Shop, err error) {
 			return nil, fmt.Errorf("advertise is %q; each service of the shop has a port of its own, so it must be a host, without :%s", advertise, port)
 		}
 	}
+	if cfg.Gateway.Telemetry.Instrumentation == "contrib" {
+		return nil, errors.New("telemetry is contrib, whose tracer is the process's: start each service alone, as go run ./services/item/cmd")
+	}
 	cfg.share()
 	s := &Shop{store: cfg.Stock.Store}
 	var opened []io.Closer

@@ -12,15 +12,12 @@ import (
 	kitextracing "github.com/kitex-contrib/obs-opentelemetry/tracing"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/sdk/resource"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
 // Contributed is the modules kitex-contrib/obs-opentelemetry and
 // hertz-contrib/obs-opentelemetry in the place of our own spans: theirs are
 // begun, named, counted and sent as they do it. The README lists what that is.
 type Contributed struct{}
-
-var errOneTracer = errors.New("telemetry is contrib, whose tracer is the process's: start each service alone, as go run ./services/item/cmd")
 
 // newContributed makes the contributed tracer and meter those of the process.
 // They send by OTLP over gRPC to where the environment of the process says.
@@ -32,9 +29,6 @@ func (t *Telemetry) newContributed(cfg Config, about *resource.Resource) error {
 	}
 	if traces == "" && metrics == "" {
 		return errors.New("telemetry is contrib, which needs a collector: OTEL_EXPORTER_OTLP_ENDPOINT must say where, as http://collector:4317")
-	}
-	if _, taken := otel.GetTracerProvider().(*sdktrace.TracerProvider); taken {
-		return errOneTracer
 	}
 	sender := provider.NewOpenTelemetryProvider(
 		provider.WithResource(about),
