@@ -9,7 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5")
+	"github.com/jackc/pgx/v5"
+)
 
 // TestEveryAlertFires makes the fault that an alert is for, to the processes that it is about, and mends it. It takes
 // minutes, and is run by .ci/verify.

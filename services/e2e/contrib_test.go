@@ -25,23 +25,23 @@ import (
 
 // promises is what the README of telemetry promises of both instrumentations,
 // and its table of the contributed one says what that keeps.
-var promises = map[string]func(all, some observed) error{
-	"a request is one trace over TTHeader":                   func(all, _ observed) error { return all.chains(overTTHeader, "item", "gateway", "gateway") },
-	"a request is one trace over gRPC":                       func(all, _ observed) error { return all.chains(overGRPC, "item") },
-	"a request is one trace over Thrift":                     func(all, _ observed) error { return all.chains(overThrift, "activity", "gateway", "gateway") },
-	"a request is one trace over a stream":                   func(all, _ observed) error { return all.chains(overStream, "stock") },
-	"what is below a call is below its span":                 observed.hasStatements,
-	"who begins a trace decides for all of it":               func(_, some observed) error { return some.isOfWholeTraces() },
-	"the durations of all requests are sent, sampled or not": func(_, some observed) error { return some.counts(callers * perCallerOfSome) },
-	"the durations of all calls are on /metrics":             func(_, some observed) error { return some.countsOnMetrics(callers * perCallerOfSome) },
-	"durations are in seconds":                               func(all, _ observed) error { return all.isInSeconds() },
-	"no label is what a client made up":                      func(all, _ observed) error { return all.hasNoMadeUpLabel() },
-	"no span is named by what a client made up":              func(all, _ observed) error { return all.hasNoMadeUpName() },
-	"a text in a span has 2048 bytes":                        func(all, _ observed) error { return all.hasShortTexts() },
-	"a refusal is no error":                                  func(all, _ observed) error { return all.hasNoError() },
-	"the answer names its span":                              func(all, _ observed) error { return all.isNamed() },
-	"the log is sent":                                        func(all, _ observed) error { return all.hasLog() },
-	"the last spans are sent when a service stops":           func(all, _ observed) error { return all.hasLast() },
+var promises = map[string]func(all, some exported) error{
+	"a request is one trace over TTHeader":                   func(all, _ exported) error { return all.chains(overTTHeader, "item", "gateway", "gateway") },
+	"a request is one trace over gRPC":                       func(all, _ exported) error { return all.chains(overGRPC, "item") },
+	"a request is one trace over Thrift":                     func(all, _ exported) error { return all.chains(overThrift, "activity", "gateway", "gateway") },
+	"a request is one trace over a stream":                   func(all, _ exported) error { return all.chains(overStream, "stock") },
+	"what is below a call is below its span":                 exported.hasStatements,
+	"who begins a trace decides for all of it":               func(_, some exported) error { return some.isOfWholeTraces() },
+	"the durations of all requests are sent, sampled or not": func(_, some exported) error { return some.counts(callers * perCallerOfSome) },
+	"the durations of all calls are on /metrics":             func(_, some exported) error { return some.countsOnMetrics(callers * perCallerOfSome) },
+	"durations are in seconds":                               func(all, _ exported) error { return all.isInSeconds() },
+	"no label is what a client made up":                      func(all, _ exported) error { return all.hasNoMadeUpLabel() },
+	"no span is named by what a client made up":              func(all, _ exported) error { return all.hasNoMadeUpName() },
+	"a text in a span has 2048 bytes":                        func(all, _ exported) error { return all.hasShortTexts() },
+	"a refusal is no error":                                  func(all, _ exported) error { return all.hasNoError() },
+	"the answer names its span":                              func(all, _ exported) error { return all.isNamed() },
+	"the log is sent":                                        func(all, _ exported) error { return all.hasLog() },
+	"the last spans are sent when a service stops":           func(all, _ exported) error { return all.hasLast() },
 }
 
 // Each kind of request has traces of its own: the number of one begins with that of its kind.
@@ -71,8 +71,8 @@ func TestTheTableOfTheContributedModulesIsTrue(t *testing.T) {
 	for _, instrumentation := range []string{"kiteshop", "contrib"} {
 		t.Run(instrumentation, func(t *testing.T) {
 			t.Parallel()
-			all := observe(t, programs, instrumentation, "1", sendAll)
-			some := observe(t, programs, instrumentation, "0.1", sendSome)
+			all := export(t, programs, instrumentation, "1", sendAll)
+			some := export(t, programs, instrumentation, "0.1", sendSome)
 			for promise, check := range promises {
 				err := check(all, some)
 				wanted, listed := keeps[promise]
@@ -115,8 +115,8 @@ func contributedKeeps(t *testing.T) map[string]bool {
 	return keeps
 }
 
-// observed is what a collector was sent by services that have run and stopped.
-type observed struct {
+// exported is what a collector was sent by services that have run and stopped.
+type exported struct {
 	spans     map[string]telemetrytest.Span
 	lines     []telemetrytest.Line
 	metrics   []*metrics.ResourceMetrics
@@ -134,7 +134,7 @@ type services struct {
 }
 
 // observe runs the services, each in a process of its own, while send makes requests.
-func observe(t *testing.T, programs map[string]string, instrumentation, ratio string, send func(t *testing.T, s services) map[string]string) observed {
+func export(t *testing.T, programs map[string]string, instrumentation, ratio string, send func(t *testing.T, s services) map[string]string) exported {
 	t.Helper()
 	collector := telemetrytest.Start(t)
 	environment := collector.Environment()
@@ -177,7 +177,7 @@ func observe(t *testing.T, programs map[string]string, instrumentation, ratio st
 			t.Errorf("%s ended with %v", running[i].Path, err)
 		}
 	}
-	o := observed{spans: map[string]telemetrytest.Span{}, lines: collector.Lines(), metrics: collector.Metrics(), onMetrics: onMetrics.body, named: named}
+	o := exported{spans: map[string]telemetrytest.Span{}, lines: collector.Lines(), metrics: collector.Metrics(), onMetrics: onMetrics.body, named: named}
 	for _, span := range collector.Spans() {
 		o.spans[span.ID] = span
 	}
@@ -297,7 +297,7 @@ func (bytesCodec) Unmarshal(b []byte, m any) error {
 
 // chains wants for each request of a kind a span of the first service, as a
 // server, and above it those of the others up to the caller's.
-func (o observed) chains(kind int, names ...string) error {
+func (o exported) chains(kind int, names ...string) error {
 	found := map[string]bool{}
 	for _, span := range o.spans {
 		if span.Service == names[0] && span.Kind == trace.Span_SPAN_KIND_SERVER && o.goesUp(span, names[1:], kind) {
@@ -310,7 +310,7 @@ func (o observed) chains(kind int, names ...string) error {
 	return nil
 }
 
-func (o observed) goesUp(span telemetrytest.Span, names []string, kind int) bool {
+func (o exported) goesUp(span telemetrytest.Span, names []string, kind int) bool {
 	own := span.Trace
 	for _, name := range names {
 		parent, ok := o.spans[span.Parent]
@@ -327,7 +327,7 @@ func (o observed) goesUp(span telemetrytest.Span, names []string, kind int) bool
 	return false
 }
 
-func (o observed) hasStatements(observed) error {
+func (o exported) hasStatements(exported) error {
 	for _, span := range o.spans {
 		if parent, ok := o.spans[span.Parent]; ok && span.Name == "SELECT item" && parent.Service == "item" && parent.Trace == span.Trace {
 			return nil
@@ -336,7 +336,7 @@ func (o observed) hasStatements(observed) error {
 	return errors.New("no statement is below a call")
 }
 
-func (o observed) isOfWholeTraces() error {
+func (o exported) isOfWholeTraces() error {
 	begun, orphans := 0, 0
 	for _, span := range o.spans {
 		_, hasParent := o.spans[span.Parent]
@@ -358,7 +358,7 @@ func (o observed) isOfWholeTraces() error {
 var errNoMetric = errors.New("no such metric was sent")
 
 // histograms gives the last sent of those whose name fits, by service and name.
-func (o observed) histograms(name string) map[string]*metrics.Metric {
+func (o exported) histograms(name string) map[string]*metrics.Metric {
 	found := map[string]*metrics.Metric{}
 	for _, of := range o.metrics {
 		service := ""
@@ -380,7 +380,7 @@ func (o observed) histograms(name string) map[string]*metrics.Metric {
 
 const requestDurations = `^http\.server\.(request\.duration|duration|latency)$`
 
-func (o observed) counts(want int) error {
+func (o exported) counts(want int) error {
 	counted := 0
 	for name, metric := range o.histograms(requestDurations) {
 		if !strings.HasPrefix(name, "gateway ") {
@@ -396,7 +396,7 @@ func (o observed) counts(want int) error {
 	return nil
 }
 
-func (o observed) countsOnMetrics(want int) error {
+func (o exported) countsOnMetrics(want int) error {
 	line := regexp.MustCompile(`(?m)^http_server_request_duration_seconds_count\{.*http_route="/api/v1/stock/:item_id".*\} (\d+)$`).FindStringSubmatch(o.onMetrics)
 	if line == nil || line[1] != fmt.Sprint(want) {
 		return fmt.Errorf("the line is %q", line)
@@ -404,7 +404,7 @@ func (o observed) countsOnMetrics(want int) error {
 	return nil
 }
 
-func (o observed) isInSeconds() error {
+func (o exported) isInSeconds() error {
 	durations := o.histograms(`^(http|rpc)\..*(duration|latency)$`)
 	if len(durations) == 0 {
 		return errNoMetric
@@ -417,7 +417,7 @@ func (o observed) isInSeconds() error {
 	return nil
 }
 
-func (o observed) hasNoMadeUpLabel() error {
+func (o exported) hasNoMadeUpLabel() error {
 	if len(o.metrics) == 0 {
 		return errNoMetric
 	}
@@ -429,7 +429,7 @@ func (o observed) hasNoMadeUpLabel() error {
 	return nil
 }
 
-func (o observed) hasNoMadeUpName() error {
+func (o exported) hasNoMadeUpName() error {
 	for _, span := range o.spans {
 		if strings.Contains(span.Name, madeUp) {
 			return fmt.Errorf("a span is named %q", span.Name)
@@ -438,7 +438,7 @@ func (o observed) hasNoMadeUpName() error {
 	return nil
 }
 
-func (o observed) hasShortTexts() error {
+func (o exported) hasShortTexts() error {
 	for _, span := range o.spans {
 		for key, text := range span.Attributes {
 			if len(text) > 2048 {
@@ -449,7 +449,7 @@ func (o observed) hasShortTexts() error {
 	return nil
 }
 
-func (o observed) hasNoError() error {
+func (o exported) hasNoError() error {
 	for _, span := range o.spans {
 		if span.Trace == traceOf(refused) && span.Failed {
 			return fmt.Errorf("%s %s is an error", span.Service, span.Name)
@@ -458,14 +458,14 @@ func (o observed) hasNoError() error {
 	return nil
 }
 
-func (o observed) isNamed() error {
+func (o exported) isNamed() error {
 	if named := o.named[traceOf(last)]; !strings.HasPrefix(named, "00-"+traceOf(last)+"-") {
 		return fmt.Errorf("traceresponse is %q", named)
 	}
 	return nil
 }
 
-func (o observed) hasLog() error {
+func (o exported) hasLog() error {
 	for _, line := range o.lines {
 		if line.Service == "gateway" && line.Trace == traceOf(last) {
 			return nil
@@ -474,7 +474,7 @@ func (o observed) hasLog() error {
 	return errors.New("no line of the gateway came")
 }
 
-func (o observed) hasLast() error {
+func (o exported) hasLast() error {
 	for _, span := range o.spans {
 		if span.Trace == traceOf(last) && span.Service == "gateway" {
 			return nil

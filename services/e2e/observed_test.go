@@ -263,7 +263,7 @@ func (o *observed) values(query string) ([]float64, error) {
 	var all []float64
 	for _, series := range data.Result {
 		value, err := strconv.ParseFloat(series.Value[1].(string), 64)
-		if err == nil && value == value { //nolint:gocritic // NaN is not equal to itself
+		if err == nil && value == value {
 			all = append(all, value)
 		}
 	}
