@@ -67,7 +67,7 @@ func findingAlerts(c clock) []alert {
 			lasting:     time.Minute,
 			severity:    "page",
 			summary:     "The registry has no instance of {{ $labels.name }}",
-			description: "The registry tells of no instance of {{ $labels.name }}. Callers go on with the last ones that they knew for 5 minutes, then calls fail.",
+			description: "The registry tells of no instance of {{ $labels.name }}. Callers go on with the last ones that they knew for 5 minutes, then calls fail ({{ $value }}, normal is 0).",
 		},
 		{
 			name:        "InstanceUnregistered",

@@ -33,17 +33,17 @@ func worst(gauge string, by ...string) string {
 }
 
 // spread are the median and the slow ends of a histogram, of what is chosen.
-func spread(histogram, labels string) []target {
+func spread(histogram string) []target {
 	var all []target
 	for _, q := range []float64{0.5, 0.95, 0.99} {
-		all = append(all, target{quantile(q, histogram, and(chosen, labels), interval), fmt.Sprintf("p%g", q*100), true})
+		all = append(all, target{quantile(q, histogram, chosen, interval), fmt.Sprintf("p%g", q*100), true})
 	}
 	return all
 }
 
-// slowest is p99 of a histogram by labels, of what is chosen.
-func slowest(histogram, labels, legend string, by ...string) target {
-	return target{quantile(0.99, histogram, and(chosen, labels), interval, by...), legend, true}
+// slowest is p99 of a histogram by some labels, of what is chosen.
+func slowest(histogram, legend string, by ...string) target {
+	return target{quantile(0.99, histogram, chosen, interval, by...), legend, true}
 }
 
 func and(one, other string) string {

@@ -26,7 +26,8 @@ func runtimeBoard() board {
 					target{rate("activity_records_total", "", "kind"), "{{kind}}", false},
 					target{rate("activity_records_dropped_total", "", "kind"), "{{kind}} dropped", false}),
 			}},
-			{"The collector", collectorPanels()},
+			{"What the collector takes and passes on", collectorRecords()},
+			{"Traces and memory of the collector", collectorTraces()},
 			{"Who is watched", []panel{
 				series("Reached by Prometheus", "short", "1 for each target that answers. See the runbook TargetDown.",
 					target{"min by (job, instance) (up)", "{{job}} {{instance}}", false}),
@@ -37,10 +38,12 @@ func runtimeBoard() board {
 	}
 }
 
-func collectorPanels() []panel {
-	perSecond := func(name, legend string) target {
-		return target{fmt.Sprintf("sum(rate(%s[%s]))", name, interval), legend, false}
-	}
+// perSecond is how often the collector counts something.
+func perSecond(counter, legend string) target {
+	return target{fmt.Sprintf("sum(rate(%s[%s]))", counter, interval), legend, false}
+}
+
+func collectorRecords() []panel {
 	return []panel{
 		series("Records taken", "cps", "Spans, metric points and lines of the log that the collector accepts.",
 			perSecond("otelcol_receiver_accepted_spans", "spans"),
@@ -53,6 +56,11 @@ func collectorPanels() []panel {
 			perSecond("otelcol_exporter_send_failed_spans", "spans lost")),
 		series("Waiting to be sent", "percentunit", "How full the queue to the receiver of traces is; near 0. At 100 % traces are lost.",
 			target{"max by (exporter) (otelcol_exporter_queue_size / otelcol_exporter_queue_capacity)", "{{exporter}}", false}),
+	}
+}
+
+func collectorTraces() []panel {
+	return []panel{
 		series("Traces kept", "cps", "All with errors, all that are slow, and some of the rest, by what decided.",
 			target{fmt.Sprintf("sum by (policy, sampled) (rate(otelcol_processor_tail_sampling_count_traces_sampled[%s]))", interval), "{{policy}} {{sampled}}", false}),
 		series("Traces waiting for the decision", "short", "It is bounded; at the bound the oldest are decided too early.",
