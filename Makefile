@@ -1,10 +1,11 @@
 # Names for the commands that people type.
-.PHONY: run test ci generate lint bench verify torture mutations images e2e-cluster
+.PHONY: run test ci generate dashboards lint bench verify torture mutations images e2e-cluster
 
 run:      ; go run .
 test:     ; go test ./...
 ci:       ; .ci/run
 generate: ; go generate ./idl
+dashboards: ; go -C charts/observability/source generate .
 lint:     ; go tool -modfile=.ci/tools.mod golangci-lint run ./...
 bench:    ; go run ./bench
 # What takes longer than CI may: the crash tests and the fuzzers, many times over.

@@ -212,7 +212,7 @@ func (o *observed) startCollector(more string) {
 	ports := o.write("ports.yaml", fmt.Sprintf(`
 extensions: {health_check: {endpoint: %q}}
 receivers: {otlp: {protocols: {grpc: {endpoint: %q}, http: {endpoint: %q}}}}
-exporters: {prometheus: {endpoint: %q}, otlp_grpc/jaeger: {retry_on_failure: {enabled: false}}}
+exporters: {prometheus: {endpoint: %q, metric_expiration: 5s}, otlp_grpc/jaeger: {retry_on_failure: {enabled: false}}}
 service: {telemetry: {metrics: {readers: [{pull: {exporter: {prometheus: {host: 127.0.0.1, port: %s}}}}]}}}
 `, o.addresses["health"], o.addresses["otlp grpc"], o.addresses["otlp http"], o.addresses["metrics"], own))
 	args := []string{"--config", base, "--config", ports}
