@@ -10,7 +10,7 @@ import (
 
 func TestEveryAlertHasARunbookAndEveryRunbookAnAlert(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("../../../deploy/runbooks/*.md")
+	files, err := filepath.Glob("../../../deploy/runbooks/[A-Z]*.md") // those of work that is planned, as upgrade.md, begin with a small letter
 	if err != nil {
 		t.Fatal(err)
 	}
