@@ -240,7 +240,7 @@ func manyProducts(n int) string {
 // SIGKILL at random moments of an import, then lets it finish.
 func TestKilledInTheMiddleAndImportedAgainAnImportIsComplete(t *testing.T) {
 	t.Parallel()
-	const rows = 6_000
+	const rows = 3_000
 	dir, file := t.TempDir(), manyProducts(rows)
 	for range 4 {
 		p := start(t, dir)

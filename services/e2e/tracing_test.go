@@ -39,7 +39,7 @@ func above(spans map[string]telemetrytest.Span, id string) string {
 // half of them reads and half reservations, each with a trace of its own.
 func TestEveryRequestIsOneTrace(t *testing.T) {
 	t.Parallel()
-	const requests, callers = 1000, 50
+	const requests, callers = 1000, 16
 	for _, c := range []struct{ name, data, statement string }{
 		{"SQLite", t.TempDir(), "stock COMMIT stock < stock transaction < stock batch < "},
 		{"PostgreSQL", sqldbtest.StartPostgres(t).Database(), "stock WITH stock < stock batch < "},
