@@ -52,7 +52,11 @@ func open(t *testing.T) (*activity.Service, activityservice.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	activities, err := activityservice.NewClient("activity", transport.ClientOptions("test", registry, tel)...)
+	options, err := transport.ClientOptions("test", registry, tel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	activities, err := activityservice.NewClient("activity", options...)
 	if err != nil {
 		t.Fatal(err)
 	}

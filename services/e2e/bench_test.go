@@ -75,7 +75,11 @@ func startEcho(b *testing.B) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	items, err := itemservice.NewClient("item", transport.ClientOptions("benchmark", registry, tel)...)
+	options, err := transport.ClientOptions("benchmark", registry, tel)
+	if err != nil {
+		b.Fatal(err)
+	}
+	items, err := itemservice.NewClient("item", options...)
 	if err != nil {
 		b.Fatal(err)
 	}

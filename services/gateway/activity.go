@@ -18,11 +18,11 @@ import (
 
 // newActivity adds the part that sends to activity what requests have recorded.
 func newActivity(cfg Config, registry *discovery.Registry, tel *telemetry.Telemetry, life *lifecycle.Service) (domain.Activity, error) {
-	measured, err := transport.ClientCalls(tel)
+	options, err := transport.ClientOptions("gateway", registry, tel)
 	if err != nil {
 		return nil, err
 	}
-	client, err := activityservice.NewClient("activity", append(transport.ClientOptions("gateway", registry, tel), measured)...)
+	client, err := activityservice.NewClient("activity", options...)
 	if err != nil {
 		return nil, fmt.Errorf("activity client: %w", err)
 	}

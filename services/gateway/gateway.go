@@ -112,11 +112,10 @@ func traced(tel *telemetry.Telemetry) []hertzconfig.Option {
 }
 
 func newShop(cfg Config, registry *discovery.Registry, tel *telemetry.Telemetry) (*domain.Shop, error) {
-	measured, err := transport.ClientCalls(tel)
+	options, err := transport.ClientOptions("gateway", registry, tel)
 	if err != nil {
 		return nil, err
 	}
-	options := append(transport.ClientOptions("gateway", registry, tel), measured)
 	items, err := itemservice.NewClient("item", options...)
 	if err != nil {
 		return nil, fmt.Errorf("item client: %w", err)

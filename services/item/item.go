@@ -63,11 +63,11 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	life.Add(lifecycle.Part{Name: "store", Ready: items.Ping, Stop: func(context.Context) error { return items.Close() }})
 
 	registry.Watch("stock")
-	measured, err := transport.ClientCalls(tel)
+	options, err := transport.ClientOptions("item", registry, tel)
 	if err != nil {
 		return nil, err
 	}
-	client, err := stockservice.NewClient("stock", append(transport.ClientOptions("item", registry, tel), measured)...)
+	client, err := stockservice.NewClient("stock", options...)
 	if err != nil {
 		return nil, fmt.Errorf("stock client: %w", err)
 	}

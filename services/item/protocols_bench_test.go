@@ -138,7 +138,9 @@ func clientOptions(tb testing.TB, address string) []client.Option {
 	tb.Helper()
 	tel, err := telemetry.New("benchmark", telemetry.Config{})
 	must(tb, err)
-	return transport.ClientOptions("benchmark", static(tb, address), tel)
+	options, err := transport.ClientOptions("benchmark", static(tb, address), tel)
+	must(tb, err)
+	return options
 }
 
 func static(tb testing.TB, address string) *discovery.Registry {

@@ -45,7 +45,11 @@ func clientCommand(stdout io.Writer) *ffcli.Command {
 			if err != nil {
 				return err
 			}
-			items, err := itemservice.NewClient("item", transport.ClientOptions("client", registry, tel)...)
+			options, err := transport.ClientOptions("client", registry, tel)
+			if err != nil {
+				return err
+			}
+			items, err := itemservice.NewClient("item", options...)
 			if err != nil {
 				return err
 			}

@@ -47,7 +47,11 @@ func reconcileCommand(stdout io.Writer) *ffcli.Command {
 			if err != nil {
 				return err
 			}
-			stocks, err := stockservice.NewClient("stock", transport.ClientOptions("reconcile", registry, tel)...)
+			options, err := transport.ClientOptions("reconcile", registry, tel)
+			if err != nil {
+				return err
+			}
+			stocks, err := stockservice.NewClient("stock", options...)
 			if err != nil {
 				return err
 			}

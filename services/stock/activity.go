@@ -22,11 +22,11 @@ func newSales(cfg Config, registry *discovery.Registry, tel *telemetry.Telemetry
 		return nil, nil //nolint:nilnil // nobody is told
 	}
 	registry.Watch("activity")
-	measured, err := transport.ClientCalls(tel)
+	options, err := transport.ClientOptions("stock", registry, tel)
 	if err != nil {
 		return nil, err
 	}
-	client, err := activityservice.NewClient("activity", append(transport.ClientOptions("stock", registry, tel), measured)...)
+	client, err := activityservice.NewClient("activity", options...)
 	if err != nil {
 		return nil, fmt.Errorf("activity client: %w", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/cloudwego/kitex/client"
 	"github.com/cloudwego/kitex/pkg/endpoint"
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
 	"github.com/cloudwego/kitex/pkg/streaming"
@@ -61,10 +60,9 @@ func (c *callTimes) record(ctx context.Context, start time.Time, key callKey) {
 	c.duration.Record(ctx, time.Since(start).Seconds(), c.labels.Get(key).Record...)
 }
 
-// ClientCalls makes a client measure each attempt of its calls.
-func ClientCalls(tel *telemetry.Telemetry) (client.Option, error) {
-	times, err := newCallTimes(tel, "rpc.client.call.duration", "Time of each attempt of a call.")
-	return client.WithMiddleware(func(next endpoint.Endpoint) endpoint.Endpoint {
+// clientObserver measures each attempt of a client's calls.
+func clientObserver(times *callTimes) endpoint.Middleware {
+	return func(next endpoint.Endpoint) endpoint.Endpoint {
 		return func(ctx context.Context, req, resp any) error {
 			if _, streams := resp.(*streaming.Result); streams {
 				return next(ctx, req, resp)
@@ -79,5 +77,5 @@ func ClientCalls(tel *telemetry.Telemetry) (client.Option, error) {
 			times.record(ctx, start, key)
 			return err
 		}
-	}), err
+	}
 }

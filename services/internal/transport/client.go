@@ -35,8 +35,12 @@ const (
 )
 
 // ClientOptions make a generated client find its service in registry, name
-// caller as the one who calls, and tell tel how it is.
-func ClientOptions(caller string, registry *discovery.Registry, tel *telemetry.Telemetry) []client.Option {
+// caller as the one who calls, and tell tel how it is and how long each attempt of a call takes.
+func ClientOptions(caller string, registry *discovery.Registry, tel *telemetry.Telemetry) ([]client.Option, error) {
+	times, err := newCallTimes(tel, "rpc.client.call.duration", "Time of each attempt of a call.")
+	if err != nil {
+		return nil, err
+	}
 	balancer := newBalancer()
 	return slices.Concat(balancer.options(), tracedClient(tel), []client.Option{
 		client.WithSuite(diagnosed{by: tel.Diagnosis, balancer: balancer}),
@@ -54,7 +58,8 @@ func ClientOptions(caller string, registry *discovery.Registry, tel *telemetry.T
 		client.WithLongConnection(connpool.IdleConfig{
 			MaxIdlePerAddress: maxIdle, MaxIdleGlobal: 10 * maxIdle, MaxIdleTimeout: time.Minute,
 		}),
-	})
+		client.WithMiddleware(clientObserver(times)),
+	}), nil
 }
 
 // tracedClient gives each call a span and sends along what the context carries.

@@ -33,7 +33,10 @@ func TestDiagnosisKnowsEachClientAndTheServer(t *testing.T) {
 	t.Parallel()
 	server := serve(t, items{get: titled("Kitex")})
 	tel := quiet(t)
-	options := transport.ClientOptions("tests", static(t, "item="+server.Addr().String()+",activity="+refusing(t)), tel)
+	options, err := transport.ClientOptions("tests", static(t, "item="+server.Addr().String()+",activity="+refusing(t)), tel)
+	if err != nil {
+		t.Fatal(err)
+	}
 	kitex, err := itemservice.NewClient("item", options...)
 	if err != nil {
 		t.Fatal(err)

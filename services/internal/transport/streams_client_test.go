@@ -102,7 +102,7 @@ func TestStreamsGoToTheInstancesThatAcceptThem(t *testing.T) {
 	t.Parallel()
 	server := serveStock(t, stocks{watch: watchUntilTheEnd})
 	list := "stock=" + refusing(t) + ",stock=" + server.Addr().String() + ",stock=" + refusing(t)
-	client, err := stockservice.NewClient("stock", transport.ClientOptions("tests", static(t, list), quiet(t))...)
+	client, err := stockservice.NewClient("stock", options(t, static(t, list))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestStreamsGoToTheInstancesThatAcceptThem(t *testing.T) {
 
 func TestWithoutAnInstanceThatAcceptsAStreamFailsAsUnavailable(t *testing.T) {
 	t.Parallel()
-	client, err := stockservice.NewClient("stock", transport.ClientOptions("tests", static(t, "stock="+refusing(t)), quiet(t))...)
+	client, err := stockservice.NewClient("stock", options(t, static(t, "stock="+refusing(t)))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestStreamsOfAServerThatStopsGoToTheOther(t *testing.T) {
 	t.Parallel()
 	stopped, other := serveStock(t, stocks{watch: watchUntilTheEnd}), serveStock(t, stocks{watch: watchUntilTheEnd})
 	list := "stock=" + stopped.Addr().String() + ",stock=" + other.Addr().String()
-	client, err := stockservice.NewClient("stock", transport.ClientOptions("tests", static(t, list), quiet(t))...)
+	client, err := stockservice.NewClient("stock", options(t, static(t, list))...)
 	if err != nil {
 		t.Fatal(err)
 	}

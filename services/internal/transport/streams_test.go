@@ -101,7 +101,7 @@ func (s *stocks) register(on *transport.Server) error { return stockservice.Regi
 // dialStock makes a client as our services have it.
 func dialStock(t testing.TB, address fmt.Stringer) stockservice.Client {
 	t.Helper()
-	client, err := stockservice.NewClient("stock", transport.ClientOptions("tests", static(t, "stock="+address.String()), quiet(t))...)
+	client, err := stockservice.NewClient("stock", options(t, static(t, "stock="+address.String()))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -282,7 +282,7 @@ func TestWhatIsNotServedIsAnExceptionOverTTHeader(t *testing.T) {
 			t.Errorf("%s: %v, want one that names the method", name, err)
 		}
 	}
-	stocks, err := stockservice.NewClient("item", transport.ClientOptions("tests", static(t, "item="+server.Addr().String()), quiet(t))...)
+	stocks, err := stockservice.NewClient("item", options(t, static(t, "item="+server.Addr().String()))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -80,7 +80,7 @@ func TestEveryCallHasItsCallersSpanAboveItOverEachProtocol(t *testing.T) {
 					activityservice.RegisterService(s, &trends{get: trending, viewed: viewed}))
 			}, nil)
 			registry := static(t, "item="+server.Addr().String()+",activity="+server.Addr().String())
-			options := append(transport.ClientOptions("tests", registry, quiet(t)), byKitex(c.protocol)...)
+			options := append(options(t, registry), byKitex(c.protocol)...)
 			kitex, err1 := itemservice.NewClient("item", options...)
 			thrift, err2 := activityservice.NewClient("activity", options...)
 			if err := errors.Join(err1, err2); err != nil {

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cloudwego/kitex/client"
+
 	"github.com/kiteshop/kiteshop/idl"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
@@ -188,7 +190,7 @@ func dial(t testing.TB, address fmt.Stringer) itemservice.Client {
 
 func dialIn(t testing.TB, registry *discovery.Registry) itemservice.Client {
 	t.Helper()
-	items, err := itemservice.NewClient("item", transport.ClientOptions("tests", registry, quiet(t))...)
+	items, err := itemservice.NewClient("item", options(t, registry)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -208,4 +210,14 @@ func metricSum(t testing.TB, server *running, pattern string) (sum float64) {
 		sum += value
 	}
 	return sum
+}
+
+// options are those of a client of the services in registry.
+func options(t testing.TB, registry *discovery.Registry) []client.Option {
+	t.Helper()
+	options, err := transport.ClientOptions("tests", registry, quiet(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return options
 }

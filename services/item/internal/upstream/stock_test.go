@@ -61,7 +61,11 @@ func serve(t *testing.T, handler *levels, budget, maxAge time.Duration) *Stock {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := stockservice.NewClient("stock", transport.ClientOptions("test", registry, tel)...)
+	options, err := transport.ClientOptions("test", registry, tel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := stockservice.NewClient("stock", options...)
 	if err != nil {
 		t.Fatal(err)
 	}
