@@ -250,7 +250,7 @@ func TestEachServiceSendsItsMetricsAndTheLogOfARequest(t *testing.T) {
 		t.Errorf("%d lines are of the request, want 1: %v", requests, collector.Lines())
 	}
 	for service, metric := range map[string]string{
-		"gateway": "http.server.request.duration", "item": "rpc.server.call.duration", "stock": "rpc.server.call.duration", "activity": "activity_records",
+		"gateway": "http.server.request.duration", "item": "rpc.server.call.duration", "stock": "rpc.server.call.duration", "activity": "activity.records",
 	} {
 		if !collector.HasMetric(service, metric) {
 			t.Errorf("%s has sent no %s", service, metric)
