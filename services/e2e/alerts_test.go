@@ -191,7 +191,7 @@ func (o *observed) change(statement string) {
 	}
 }
 
-// holdLocks keeps the stock of all items locked for a second again and again, until it is mended.
+// holdLocks keeps the stock of all items locked for a second again and again, until it is mended. Who waits gets them in between.
 func (o *observed) holdLocks() (mend func()) {
 	o.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -200,7 +200,7 @@ func (o *observed) holdLocks() (mend func()) {
 	go func() {
 		var err error
 		for ctx.Err() == nil && err == nil {
-			_, err = conn.Exec(context.Background(), `BEGIN; LOCK TABLE stock.stock; SELECT pg_sleep(1); COMMIT; SELECT pg_sleep(0.1)`)
+			_, err = conn.Exec(context.Background(), `BEGIN; LOCK TABLE stock.stock; SELECT pg_sleep(1); COMMIT`)
 		}
 		done <- err
 	}()

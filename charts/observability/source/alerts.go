@@ -87,22 +87,22 @@ func findingAlerts(c clock) []alert {
 	}
 }
 
+// databaseAlerts go by what item and stock answer: without a connection there is no statement that fails.
 func databaseAlerts(c clock) []alert {
+	const answers = `rpc_server_call_duration_seconds_count{job=~"kiteshop/(item|stock)"%s}`
+	rates := func(labels string) string {
+		return fmt.Sprintf("sum by (job) (rate("+answers+"[%s]))", labels, c.of(5*time.Minute))
+	}
+	all := rates("")
 	return []alert{{
-		name: "DatabaseUnavailable",
-		conditions: []condition{{fmt.Sprintf(`(sum by (job) (rate(%[1]s{%[2]s}[%[3]s])) or 0 * sum by (job) (rate(%[1]s[%[3]s]))) / sum by (job) (rate(%[1]s[%[3]s]))`,
-			"db_client_operation_duration_seconds_count", unreachable, c.of(5*time.Minute)), 0.05}},
+		name:        "DatabaseUnavailable",
+		conditions:  []condition{{fmt.Sprintf(`(%s or 0 * %s) / %s`, rates(`,rpc_response_status_code=~"unavailable|outcome_unknown"`), all, all), 0.05}},
 		lasting:     time.Minute,
 		severity:    "page",
 		summary:     "The database of {{ $labels.job }} does not answer",
-		description: "{{ $value | humanizePercentage }} of the statements of {{ $labels.job }} fail because the database cannot be reached or does not answer; 0 % is normal.",
+		description: "{{ $value | humanizePercentage }} of the calls of {{ $labels.job }} are answered that its database is not available; 0 % is normal.",
 	}}
 }
-
-// unreachable selects the statements that failed for the database's sake: not
-// those that it refused for what they said (SQLSTATE 22, 23), that met others
-// (40), or whose caller left.
-const unreachable = `error_type!="",error_type!~"(22|23|40).*|context.*|canceled"`
 
 func telemetryAlerts(c clock) []alert {
 	window := c.of(5 * time.Minute)

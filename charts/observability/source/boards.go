@@ -43,7 +43,7 @@ func overview() board {
 			{"Databases", []panel{
 				series("Statements", "ops", "By service and kind.",
 					target{rate("db_client_operation_duration_seconds_count", "", "service_name", "db_operation_name"), "{{service_name}} {{db_operation_name}}", false}),
-				series("Statements that fail", "ops", "By kind of error; normally none. See the runbook DatabaseUnavailable.",
+				series("Statements that fail", "ops", "By kind of error; normally none. Without a connection there is no statement. See the runbook DatabaseUnavailable.",
 					target{rate("db_client_operation_duration_seconds_count", `error_type!=""`, "service_name", "error_type"), "{{service_name}} {{error_type}}", false}),
 				series("The slowest statements", "s", "p99 by service and kind; below 50 ms. The points lead to traces.",
 					slowest("db_client_operation_duration_seconds", "{{service_name}} {{db_operation_name}}", "service_name", "db_operation_name")),
