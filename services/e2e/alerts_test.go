@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,15 +20,14 @@ func TestEveryAlertFires(t *testing.T) {
 		t.Skip("it takes minutes; TEST_ALERTS=1 runs it")
 	}
 	o := observe(t)
+	o.keepAsking()
 	seen := map[string]bool{}
 	for _, f := range o.outages() {
 		o.within("no alert of the fault fires before it: "+f.name, func() bool {
-			o.ask()
 			return !o.someFire(f.ends)
 		})
 		mend := f.begin()
 		o.within("the alerts fire: "+f.name+": "+strings.Join(append(f.ends, f.also...), ", "), func() bool {
-			o.ask()
 			firing := o.firing()
 			for name := range firing {
 				seen[name] = true
@@ -105,15 +105,26 @@ func (o *observed) outages() []outage {
 	}
 }
 
-// ask makes some requests; they may fail.
-func (o *observed) ask() {
-	for _, request := range [][3]string{
-		{"GET", "/api/v1/items", ""},
-		{"GET", "/api/v1/stock/1024", ""},
-		{"POST", reservations, `{"lines":[{"item_id":1024,"quantity":1}],"ttl_seconds":1}`},
-	} {
-		_, _ = o.try(request[0], request[1], strings.NewReader(request[2]))
+// keepAsking has some callers, who may be refused, until the test ends.
+func (o *observed) keepAsking() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var callers sync.WaitGroup
+	for range 8 {
+		callers.Go(func() {
+			for ctx.Err() == nil {
+				for _, request := range [][3]string{
+					{"GET", "/api/v1/items", ""},
+					{"GET", "/api/v1/stock/1024", ""},
+					{"POST", reservations, `{"lines":[{"item_id":1024,"quantity":1}],"ttl_seconds":1}`},
+				} {
+					_, _ = o.try(request[0], request[1], strings.NewReader(request[2]))
+				}
+				pause(200 * time.Millisecond)
+			}
+		})
 	}
+	o.t.Cleanup(callers.Wait)
+	o.t.Cleanup(cancel)
 }
 
 func (o *observed) someFire(names []string) bool {
@@ -204,13 +215,6 @@ func (o *observed) holdLocks() (mend func()) {
 		}
 		done <- err
 	}()
-	for range 8 { // with one caller nobody would wait in the queue
-		go func() {
-			for ctx.Err() == nil {
-				o.ask()
-			}
-		}()
-	}
 	return func() {
 		cancel()
 		if err := <-done; err != nil {
