@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -231,7 +232,7 @@ scrape_configs:
   - {job_name: shop, honor_labels: true, static_configs: [{targets: [%q]}]}
   - {job_name: otel-collector, static_configs: [{targets: [%q]}]}
 `, filepath.Join(o.folder, "rules", "*.yaml"), o.addresses["metrics"], o.addresses["own metrics"]))
-	o.start("prometheus", nil, "--config.file", config, "--storage.tsdb.path", filepath.Join(o.folder, "tsdb"), "--web.listen-address", o.addresses["prometheus"])
+	o.start("prometheus", nil, "--config.file", config, "--enable-feature=exemplar-storage", "--storage.tsdb.path", filepath.Join(o.folder, "tsdb"), "--web.listen-address", o.addresses["prometheus"])
 }
 
 // get asks Prometheus's interface, and decodes what it says into value.
@@ -263,7 +264,7 @@ func (o *observed) values(query string) ([]float64, error) {
 	var all []float64
 	for _, series := range data.Result {
 		value, err := strconv.ParseFloat(series.Value[1].(string), 64)
-		if err == nil && value == value {
+		if err == nil && !math.IsNaN(value) {
 			all = append(all, value)
 		}
 	}

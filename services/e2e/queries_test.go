@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,6 +35,34 @@ func TestEveryQueryFindsData(t *testing.T) {
 	for _, q := range missing {
 		t.Errorf("%s finds nothing: %s", q.Where, q.Expr)
 	}
+	o.within("points of the requests' durations lead to traces", func() bool {
+		o.send("GET", "/api/v1/items", "")
+		return o.hasExamples("http_server_request_duration_seconds_bucket")
+	})
+}
+
+// hasExamples tells whether Prometheus has examples of a histogram with the ids of their traces.
+func (o *observed) hasExamples(histogram string) bool {
+	o.t.Helper()
+	var data []struct {
+		Exemplars []struct{ Labels map[string]string }
+	}
+	now := time.Now()
+	if err := o.get("/api/v1/query_exemplars", url.Values{
+		"query": {histogram},
+		"start": {now.Add(-10 * time.Minute).Format(time.RFC3339)},
+		"end":   {now.Add(time.Minute).Format(time.RFC3339)},
+	}, &data); err != nil {
+		o.t.Fatal(err)
+	}
+	for _, series := range data {
+		for _, example := range series.Exemplars {
+			if len(example.Labels["trace_id"]) == 32 {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 type query struct{ Where, Expr string }
