@@ -5,7 +5,8 @@
 #
 #   docker build --build-arg SERVICE=gateway --build-arg VERSION=0.1.0 --tag ghcr.io/kiteshop/gateway:0.1.0 .
 #
-# SERVICE is a folder of services/ with a cmd, or smoke, the test of an installed shop.
+# SERVICE is a folder of services/ with a cmd, smoke, the test of an installed shop, or
+# load, which asks it without a pause.
 
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 WORKDIR /src
@@ -28,7 +29,7 @@ fi
 for folder in services/*/cmd; do
     go build "$@" -o "/out/$(basename "$(dirname "$folder")")" "./$folder"
 done
-go build "$@" -o /out/smoke ./deploy/smoke
+go build "$@" -o /out/ ./deploy/smoke ./deploy/load
 END
 
 FROM gcr.io/distroless/static-debian12:nonroot

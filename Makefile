@@ -17,4 +17,4 @@ mutations: ; .ci/mutations
 images:
 	for service in item stock activity gateway smoke; do docker build --build-arg SERVICE=$$service --build-arg VERSION=0.1.0 --tag ghcr.io/kiteshop/$$service:0.1.0 . || exit 1; done
 # On the cluster that KUBECONFIG names. It needs docker, helm and kubectl; SHORT=-short leaves out the second build.
-e2e-cluster: ; go test -tags cluster $(SHORT) -count 1 -v -timeout 60m -run TestCluster ./deploy/e2e
+e2e-cluster: ; go test -tags cluster $(SHORT) -count 1 -v -timeout 120m -run 'TestCluster|TestNothingIsLost' ./deploy/e2e

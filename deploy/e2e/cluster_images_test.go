@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-func images() []string { return append(rooms(), "smoke") }
+func images() []string { return append(rooms(), "smoke", "load") }
 
 func image(service string) string { return "ghcr.io/kiteshop/" + service + ":" + version }
 
@@ -139,13 +139,25 @@ func provide(image, script string) (how string, err error) {
 	return "made here", err
 }
 
-// load brings the images to the cluster's nodes: E2E_LOAD is the command for
-// that, and need not be set for kind and minikube.
+// load brings all images to the cluster's nodes.
 func (c *cluster) load() (string, error) {
+	var all []string
+	for _, service := range images() {
+		all = append(all, image(service))
+	}
+	for _, image := range c.others() {
+		all = append(all, image)
+	}
+	return fmt.Sprintf("%d images", len(all)), bring(all)
+}
+
+// bring brings images to the cluster's nodes: E2E_LOAD is the command for
+// that, and need not be set for kind and minikube.
+func bring(images []string) error {
 	command := strings.Fields(os.Getenv("E2E_LOAD"))
 	current, err := run("kubectl", "config", "current-context")
 	if err != nil {
-		return "", err
+		return err
 	}
 	current = strings.TrimSpace(current)
 	name, isKind := strings.CutPrefix(current, "kind-")
@@ -156,19 +168,12 @@ func (c *cluster) load() (string, error) {
 	case current == "minikube":
 		command = []string{"minikube", "image", "load"}
 	default:
-		return "", fmt.Errorf("set E2E_LOAD to the command that brings images to the cluster of the context %s", current)
+		return fmt.Errorf("set E2E_LOAD to the command that brings images to the cluster of the context %s", current)
 	}
-	var all []string
-	for _, service := range images() {
-		all = append(all, image(service))
-	}
-	for _, image := range c.others() {
-		all = append(all, image)
-	}
-	for _, image := range all {
+	for _, image := range images {
 		if _, err := run(command[0], append(command[1:], image)...); err != nil {
-			return "", err
+			return err
 		}
 	}
-	return fmt.Sprintf("%d by %s", len(all), strings.Join(command, " ")), nil
+	return nil
 }

@@ -67,6 +67,8 @@ func TestCluster(t *testing.T) {
 type cluster struct {
 	t     *testing.T
 	table []string
+	// losses has a line for each case under load.
+	losses []string
 	// without leaves out what cannot be had here.
 	without []string
 }
@@ -90,14 +92,15 @@ func (c *cluster) step(name string, do func() (string, error)) {
 }
 
 func (c *cluster) report() {
-	var out bytes.Buffer
-	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "STEP\tTOOK\tRESULT\tSEEN")
-	for _, line := range c.table {
-		fmt.Fprintln(w, line)
+	for _, lines := range [][]string{append([]string{"STEP\tTOOK\tRESULT\tSEEN"}, c.table...), c.losses} {
+		var out bytes.Buffer
+		w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+		for _, line := range lines {
+			fmt.Fprintln(w, line)
+		}
+		w.Flush()
+		fmt.Printf("\n%s\n", out.String())
 	}
-	w.Flush()
-	fmt.Printf("\n%s\n", out.String())
 }
 
 // diagnose logs what the cluster says of the pods.

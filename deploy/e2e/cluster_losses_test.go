@@ -1,0 +1,259 @@
+//go:build cluster
+
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	// before is the commit whose charts and programs are upgraded from, and beforeTag what its images are tagged with.
+	before, beforeTag = "9929dfd", "0.0.9"
+	// enough is how many requests each case has at least.
+	enough = 10_000
+	// caseTime bounds a case.
+	caseTime = 10 * time.Minute
+)
+
+// TestNothingIsLost does to a shop under load what operators and clusters do to
+// one. No request may fail, and the books must say afterwards what was
+// acknowledged. The cases go on after one that failed.
+func TestNothingIsLost(t *testing.T) {
+	c := &cluster{t: t, without: []string{"--set", "observability.enabled=false"}}
+	t.Cleanup(c.report)
+	t.Cleanup(c.clean)
+	c.clean()
+	c.step("tools and cluster", c.tools)
+	c.step("images are built", c.buildImages)
+	c.step("others' images are there", c.thirdParty)
+	c.step("images are loaded", c.load)
+	c.step("the release before is installed", c.installBefore)
+
+	rooms := []string{"deployment/gateway", "deployment/item", "deployment/stock"}
+	c.underLoad("helm upgrade from the release before", func() error { return c.releaseIs("upgrade", "--wait", "--timeout", "5m") })
+	c.underLoad("helm rollback to it", func() error {
+		_, err := run("helm", "rollback", "shop", "1", "--namespace", namespace, "--wait", "--timeout", "5m")
+		return err
+	})
+	c.step("helm upgrade once more", func() (string, error) { return c.helm("upgrade", "--wait", "--timeout", "5m") })
+	for _, room := range append(rooms, "deployment/activity") {
+		c.underLoad("rolling restart of "+strings.TrimPrefix(room, "deployment/"), func() error { return restarted(room) })
+	}
+	c.underLoad("scaled out to 3", func() error { return scaled(3, rooms...) })
+	c.underLoad("scaled in to 1", func() error { return scaled(1, rooms...) })
+	c.step("two of each again", func() (string, error) { return "", scaled(2, rooms...) })
+	c.underLoad("a pod of each evicted", func() error {
+		return errors.Join(evicted("gateway"), evicted("item"), evicted("stock"))
+	})
+	c.underLoad("ZooKeeper restarted", func() error { return restarted("statefulset/zookeeper") })
+	c.underLoad("ZooKeeper away for 30 s", func() error { return away("statefulset/zookeeper") })
+	c.underLoad("collector away for 30 s", func() error { return away("deployment/otel-collector") })
+	c.underLoad("PostgreSQL restarted", func() error { return restarted("statefulset/postgresql") }, refusalsAllowed)
+}
+
+// installBefore installs the charts and programs of the commit before; -short
+// takes today's programs, and builds no others.
+func (c *cluster) installBefore() (string, error) {
+	dir := c.t.TempDir()
+	if _, err := run("bash", "-c", "set -o pipefail; git archive "+before+" | tar -x -C "+dir); err != nil {
+		return "", fmt.Errorf("the history must reach back to %s (git fetch --unshallow): %w", before, err)
+	}
+	chart := filepath.Join(dir, "helm/shop")
+	if _, err := run("helm", "dependency", "build", chart); err != nil {
+		return "", err
+	}
+	tag, needed := version, []string{}
+	if !testing.Short() {
+		tag = beforeTag
+		for _, room := range rooms() {
+			needed = append(needed, strings.Replace(image(room), version, tag, 1))
+			if _, err := run("docker", "build", "--quiet", "--build-arg", "SERVICE="+room, "--build-arg", "VERSION="+tag, "--tag", needed[len(needed)-1], dir); err != nil {
+				return "", err
+			}
+		}
+	}
+	args := []string{"shop", chart, "--namespace", namespace}
+	for _, room := range rooms() {
+		args = append(args, "--set", room+".image.tag="+tag)
+	}
+	rendered, err := run("helm", append([]string{"template"}, args...)...)
+	if err != nil {
+		return "", err
+	}
+	for _, found := range regexp.MustCompile(`(?m)image: "?([^"\s]+)`).FindAllStringSubmatch(rendered, -1) {
+		if other := found[1]; !strings.HasPrefix(other, "ghcr.io/kiteshop/") {
+			name := strings.TrimSuffix(filepath.Base(strings.Split(other, ":")[0]), "-contrib")
+			script := map[string]string{"postgres": "postgresql", "opentelemetry-collector": "otel-collector", "zookeeper": "zookeeper"}[name]
+			if _, err := provide(other, filepath.Join("deploy/e2e/images", script, "build")); err != nil {
+				return "", err
+			}
+			needed = append(needed, other)
+		}
+	}
+	if err := bring(needed); err != nil {
+		return "", err
+	}
+	_, err = run("helm", append([]string{"install", "--create-namespace", "--wait", "--timeout", "5m"}, args...)...)
+	return "the charts of " + before + " with programs " + tag, err
+}
+
+// releaseIs runs a helm command with today's charts.
+func (c *cluster) releaseIs(command string, options ...string) error {
+	_, err := c.helm(command, options...)
+	return err
+}
+
+func restarted(target string) error {
+	if _, err := run("kubectl", "rollout", "restart", "--namespace", namespace, target); err != nil {
+		return err
+	}
+	return rolledOut(namespace, target)
+}
+
+func scaled(replicas int, targets ...string) error {
+	for _, target := range targets {
+		if _, err := run("kubectl", "scale", "--namespace", namespace, target, "--replicas", strconv.Itoa(replicas)); err != nil {
+			return err
+		}
+	}
+	return errors.Join(rolledOut(namespace, targets...), gone())
+}
+
+// gone waits until no pod is stopping.
+func gone() error {
+	var left string
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); time.Sleep(time.Second) {
+		var err error
+		left, err = run("kubectl", "get", "pods", "--namespace", namespace, "--output",
+			`go-template={{range .items}}{{if .metadata.deletionTimestamp}}{{.metadata.name}} {{end}}{{end}}`)
+		if err != nil || left == "" {
+			return err
+		}
+	}
+	return fmt.Errorf("pods that are still stopping: %s", left)
+}
+
+// evicted does what a drain of the node does to one pod.
+func evicted(room string) error {
+	pod, err := run("kubectl", "get", "pods", "--namespace", namespace, "--selector", "app.kubernetes.io/name="+room, "--output", "jsonpath={.items[0].metadata.name}")
+	if err != nil {
+		return err
+	}
+	eviction := fmt.Sprintf(`{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":%q,"namespace":%q}}`, pod, namespace)
+	path := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s/eviction", namespace, pod)
+	if _, err := runWith(eviction, "kubectl", "create", "--raw", path, "--filename", "-"); err != nil {
+		return err
+	}
+	return errors.Join(rolledOut(namespace, "deployment/"+room), gone())
+}
+
+func away(target string) error {
+	if err := scaled(0, target); err != nil {
+		return err
+	}
+	time.Sleep(30 * time.Second)
+	return scaled(1, target)
+}
+
+// loss is what deploy/load answers at the end.
+type loss struct {
+	Requests, Failed, Refused int
+	P50                       float64 `json:"p50_ms"`
+	P99                       float64 `json:"p99_ms"`
+	Longest                   float64 `json:"longest_ms"`
+	Held                      int64
+	Ledger                    string
+	First                     []string
+}
+
+// refusalsAllowed lets a case have answers 503 with Retry-After.
+const refusalsAllowed = true
+
+// underLoad disturbs the shop while a pod asks it, and notes what was lost.
+func (c *cluster) underLoad(name string, disturb func() error, refusals ...bool) {
+	c.t.Helper()
+	if c.losses == nil {
+		c.losses = []string{"CASE\tREQUESTS\tFAILED\tREFUSED\tP50 MS\tP99 MS\tLONGEST MS\tRESERVED\tLEDGER"}
+	}
+	seen, err := c.measure(disturb)
+	c.losses = append(c.losses, fmt.Sprintf("%s\t%d\t%d\t%d\t%.1f\t%.1f\t%.0f\t%d\t%s",
+		name, seen.Requests, seen.Failed, seen.Refused, seen.P50, seen.P99, seen.Longest, seen.Held, seen.Ledger))
+	c.t.Log(c.losses[len(c.losses)-1])
+	if err != nil {
+		c.diagnose()
+		c.t.Fatalf("%s: %v", name, err)
+	}
+	if seen.Failed > 0 || seen.Refused > 0 && !slices.Contains(refusals, refusalsAllowed) || seen.Ledger != "exact" {
+		c.t.Errorf("%s: %d requests failed, %d were refused, the ledger is %s\n%s", name, seen.Failed, seen.Refused, seen.Ledger, strings.Join(seen.First, "\n"))
+	}
+}
+
+func (c *cluster) measure(disturb func() error) (seen loss, err error) {
+	pod := fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"load","namespace":%q},"spec":{"restartPolicy":"Never",
+		"securityContext":{"runAsNonRoot":true,"runAsUser":65532,"seccompProfile":{"type":"RuntimeDefault"}},
+		"containers":[{"name":"load","image":%q,"args":["-gateway","http://gateway:8889"],"readinessProbe":{"httpGet":{"path":"/progress","port":8080}},
+		"securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]}}}]}}`, namespace, image("load"))
+	if _, err := runWith(pod, "kubectl", "apply", "--filename", "-"); err != nil {
+		return seen, err
+	}
+	defer func() {
+		_, deleteErr := run("kubectl", "delete", "pod", "load", "--namespace", namespace)
+		err = errors.Join(err, deleteErr)
+	}()
+	if _, err := run("kubectl", "wait", "--namespace", namespace, "pod/load", "--for", "condition=Ready", "--timeout", "60s"); err != nil {
+		return seen, err
+	}
+	load, stop, err := forward("pod/load", "8080")
+	if err != nil {
+		return seen, err
+	}
+	defer stop()
+	if err := reached(load, enough/10); err != nil {
+		return seen, err
+	}
+	if err := disturb(); err != nil {
+		return seen, err
+	}
+	if err := gone(); err != nil {
+		return seen, err
+	}
+	if err := reached(load, enough); err != nil {
+		return seen, err
+	}
+	request, err := http.NewRequest(http.MethodPost, load+"/end", nil)
+	if err != nil {
+		return seen, err
+	}
+	response, err := (&http.Client{Timeout: caseTime}).Do(request)
+	if err != nil {
+		return seen, err
+	}
+	defer response.Body.Close()
+	return seen, json.NewDecoder(response.Body).Decode(&seen)
+}
+
+// reached waits until a load has sent so many requests.
+func reached(load string, requests int) error {
+	var last string
+	for deadline := time.Now().Add(caseTime); time.Now().Before(deadline); time.Sleep(500 * time.Millisecond) {
+		_, body, err := send("GET", load+"/progress", "", "")
+		if err != nil {
+			return err
+		}
+		last = body
+		if sent, err := strconv.Atoi(last); err == nil && sent >= requests {
+			return nil
+		}
+	}
+	return fmt.Errorf("the load has sent %s of %d requests", last, requests)
+}
