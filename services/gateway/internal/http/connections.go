@@ -13,9 +13,10 @@ import (
 )
 
 const (
-	// flushTime is how long a connection counts as busy after its handler has
-	// ended, so that the answer leaves before the connection is closed.
-	flushTime = 50 * time.Millisecond
+	// quietTime is how long a connection must have been without a request to be
+	// closed during a shutdown: whoever used it a moment ago may be sending the next
+	// request now, whose answer says that the connection ends.
+	quietTime = time.Second
 	// closeInterval is how often connections are looked at during a shutdown.
 	closeInterval = 10 * time.Millisecond
 	// writeTimeout is how long the reader of a stream may take nothing.
@@ -146,7 +147,8 @@ func (c *connection) bound() error {
 	return syscall.SetsockoptInt(file.Fd(), syscall.SOL_SOCKET, syscall.SO_SNDBUF, unsentBytes)
 }
 
-// Drain ends streams at once, and closes connections as they become idle, until ctx ends.
+// Drain ends streams at once, and closes connections that have become quiet, until
+// ctx ends. Those in use Hertz closes with their next answer.
 func (cs *Connections) Drain(ctx context.Context) {
 	cs.drain()
 	tick := time.NewTicker(closeInterval)
@@ -168,7 +170,7 @@ func (cs *Connections) idle() []*connection {
 	defer cs.mu.Unlock()
 	var idle []*connection
 	for c := range cs.known {
-		if !c.busy && time.Since(c.since) > flushTime {
+		if !c.busy && time.Since(c.since) > quietTime {
 			idle = append(idle, c)
 		}
 	}
