@@ -36,6 +36,7 @@ type load struct {
 	took    []time.Duration
 	failed  []string
 	refused []string
+	unknown int
 	held    map[int64]int64 // acknowledged, by item
 	open    []reservation   // it is not known what became of them
 }
@@ -87,18 +88,20 @@ func (l *load) start(pause time.Duration) {
 	}
 }
 
-// ask reads an item, its stock, another item, or reserves a unit.
+// ask reserves a unit, or reads an item, its stock, or what is looked at.
 func (l *load) ask(ctx context.Context, n int) {
-	id := l.itemIDs[n/4%items]
+	id := l.itemIDs[n/8%items]
 	begun := time.Now()
 	var err error
-	switch n % 4 {
-	case 0:
+	switch n % 8 {
+	case 0, 4:
 		r := reservation{key: rand.Text(), item: id}
 		err = l.shop.reserve(ctx, r)
 		l.book(r, err)
-	case 1:
+	case 1, 5:
 		err = l.shop.readStock(ctx, id)
+	case 2:
+		err = l.shop.readTrending(ctx)
 	default:
 		err = l.shop.readItem(ctx, id)
 	}
@@ -124,6 +127,10 @@ func (l *load) note(begun time.Time, err error) {
 	if err == nil {
 		return
 	}
+	if errors.Is(err, errStockUnknown) {
+		l.unknown++
+		return
+	}
 	line := fmt.Sprintf("%s after %.3f s: %v", time.Now().UTC().Format("15:04:05.000"), took.Seconds(), err)
 	if errors.As(err, new(refusal)) {
 		l.refused = append(l.refused, line)
@@ -138,7 +145,9 @@ type summary struct {
 	// Failed had no answer on the first try, a wrong one, or a 5xx that does not say when to ask again.
 	Failed int `json:"failed"`
 	// Refused were answered 503 with Retry-After.
-	Refused int      `json:"refused"`
+	Refused int `json:"refused"`
+	// Unknown are items that were answered without their stock.
+	Unknown int      `json:"unknown"`
 	P50     float64  `json:"p50_ms"`
 	P99     float64  `json:"p99_ms"`
 	Longest float64  `json:"longest_ms"`
@@ -156,7 +165,7 @@ func (l *load) end(ctx context.Context) summary {
 	}
 	first := append(firsts(l.failed), firsts(l.refused)...)
 	s := summary{
-		Requests: len(l.took), Failed: len(l.failed), Refused: len(l.refused),
+		Requests: len(l.took), Failed: len(l.failed), Refused: len(l.refused), Unknown: l.unknown,
 		P50: at(0.5), P99: at(0.99), Longest: at(1), First: first,
 	}
 	s.Ledger = "exact"

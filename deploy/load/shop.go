@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,6 +28,9 @@ func newShop(url string, connections int) shop {
 	}}
 }
 
+// errStockUnknown is no failure: item says so when stock takes too long.
+var errStockUnknown = errors.New("the item was answered without its stock")
+
 // refusal is an answer that says when to ask again.
 type refusal struct{ answer string }
 
@@ -41,8 +45,11 @@ func (s shop) readItem(ctx context.Context, id int64) error {
 	if err := s.get(ctx, fmt.Sprintf("/api/v1/items/%d", id), &item); err != nil {
 		return err
 	}
-	if item.ID != id || item.Title != title || item.Stock == nil {
+	if item.ID != id || item.Title != title {
 		return fmt.Errorf("item %d was answered as %+v", id, item)
+	}
+	if item.Stock == nil {
+		return errStockUnknown
 	}
 	return nil
 }
@@ -64,6 +71,12 @@ func (s shop) readStock(ctx context.Context, id int64) error {
 		return fmt.Errorf("the stock of item %d was answered as %+v", id, stock)
 	}
 	return nil
+}
+
+// readTrending asks activity, which knows nothing of before its last start.
+func (s shop) readTrending(ctx context.Context) error {
+	var trending struct{ Items []json.RawMessage }
+	return s.get(ctx, "/api/v1/trending", &trending)
 }
 
 func (s shop) reserve(ctx context.Context, r reservation) error {
