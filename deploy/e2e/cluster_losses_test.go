@@ -59,6 +59,18 @@ func TestNothingIsLost(t *testing.T) {
 	c.underLoad("ZooKeeper away for 30 s", func() error { return away("statefulset/zookeeper") })
 	c.underLoad("collector away for 30 s", func() error { return away("deployment/otel-collector") })
 	c.underLoad("PostgreSQL restarted", func() error { return restarted("statefulset/postgresql") }, refusalsAllowed)
+	c.step("the books are reconciled", reconciled)
+}
+
+// reconciled compares every balance with its ledger and its reservations.
+func reconciled() (string, error) {
+	stock, stop, err := forward("svc/stock", "8890")
+	if err != nil {
+		return "", err
+	}
+	defer stop()
+	seen, err := run("go", "run", ".", "reconcile", "-stock", strings.TrimPrefix(stock, "http://"))
+	return strings.TrimSpace(seen), err
 }
 
 // installBefore installs the charts and programs of the commit before; -short
@@ -72,15 +84,9 @@ func (c *cluster) installBefore() (string, error) {
 	if _, err := run("helm", "dependency", "build", chart); err != nil {
 		return "", err
 	}
-	tag, needed := version, []string{}
+	tag := version
 	if !testing.Short() {
 		tag = beforeTag
-		for _, room := range rooms() {
-			needed = append(needed, strings.Replace(image(room), version, tag, 1))
-			if _, err := run("docker", "build", "--quiet", "--build-arg", "SERVICE="+room, "--build-arg", "VERSION="+tag, "--tag", needed[len(needed)-1], dir); err != nil {
-				return "", err
-			}
-		}
 	}
 	args := []string{"shop", chart, "--namespace", namespace}
 	for _, room := range rooms() {
@@ -90,21 +96,40 @@ func (c *cluster) installBefore() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, found := range regexp.MustCompile(`(?m)image: "?([^"\s]+)`).FindAllStringSubmatch(rendered, -1) {
-		if other := found[1]; !strings.HasPrefix(other, "ghcr.io/kiteshop/") {
-			name := strings.TrimSuffix(filepath.Base(strings.Split(other, ":")[0]), "-contrib")
-			script := map[string]string{"postgres": "postgresql", "opentelemetry-collector": "otel-collector", "zookeeper": "zookeeper"}[name]
-			if _, err := provide(other, filepath.Join("deploy/e2e/images", script, "build")); err != nil {
-				return "", err
-			}
-			needed = append(needed, other)
-		}
+	needed, err := imagesBefore(dir, tag, rendered)
+	if err != nil {
+		return "", err
 	}
 	if err := bring(needed); err != nil {
 		return "", err
 	}
 	_, err = run("helm", append([]string{"install", "--create-namespace", "--wait", "--timeout", "5m"}, args...)...)
 	return "the charts of " + before + " with programs " + tag, err
+}
+
+// imagesBefore builds the programs in dir, if they have a tag of their own, and
+// provides what else is rendered.
+func imagesBefore(dir, tag, rendered string) ([]string, error) {
+	var needed []string
+	for _, found := range regexp.MustCompile(`(?m)image: "?([^"\s]+)`).FindAllStringSubmatch(rendered, -1) {
+		var err error
+		service, ours := strings.CutPrefix(strings.TrimSuffix(found[1], ":"+tag), "ghcr.io/kiteshop/")
+		name := strings.TrimSuffix(filepath.Base(strings.Split(found[1], ":")[0]), "-contrib")
+		switch {
+		case !ours:
+			script := map[string]string{"postgres": "postgresql", "opentelemetry-collector": "otel-collector", "zookeeper": "zookeeper"}[name]
+			_, err = provide(found[1], filepath.Join("deploy/e2e/images", script, "build"))
+		case tag == version || !slices.Contains(rooms(), service):
+			continue
+		default:
+			_, err = run("docker", "build", "--quiet", "--build-arg", "SERVICE="+service, "--build-arg", "VERSION="+tag, "--tag", found[1], dir)
+		}
+		if err != nil {
+			return nil, err
+		}
+		needed = append(needed, found[1])
+	}
+	return needed, nil
 }
 
 // upgraded brings today's charts, with their programs.

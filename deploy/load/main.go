@@ -32,7 +32,8 @@ func main() {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(l.end(r.Context())) // who asked has gone
 	})
-	exit(http.ListenAndServe(*listen, nil))
+	server := http.Server{Addr: *listen, ReadHeaderTimeout: 10 * time.Second}
+	exit(server.ListenAndServe())
 }
 
 func exit(err error) {
