@@ -1,5 +1,5 @@
 # Names for the commands that people type.
-.PHONY: run test ci generate dashboards lint bench verify torture mutations images e2e-cluster
+.PHONY: run test ci generate dashboards lint bench verify torture mutations images rendered compose e2e-cluster
 
 run:      ; go run .
 test:     ; go test ./...
@@ -16,5 +16,9 @@ mutations: ; .ci/mutations
 # The images of the charts' version, for the Docker engine at hand.
 images:
 	for service in item stock activity gateway smoke; do docker build --build-arg SERVICE=$$service --build-arg VERSION=0.1.0 --tag ghcr.io/kiteshop/$$service:0.1.0 . || exit 1; done
+# What Compose mounts and the charts render. It needs helm.
+rendered: ; go test ./deploy/e2e -run TestWhatTheChartsRenderForCompose -update
+# The shop in containers of this machine. It needs Docker Compose.
+compose:  ; deploy/compose/passwords && docker compose --file deploy/compose/compose.yaml up --build --wait
 # On the cluster that KUBECONFIG names. It needs docker, helm and kubectl; SHORT=-short leaves out the second build.
 e2e-cluster: ; go test -tags cluster $(SHORT) -count 1 -v -timeout 120m -run 'TestCluster|TestNothingIsLost' ./deploy/e2e
