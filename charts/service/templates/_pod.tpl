@@ -32,15 +32,17 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- with .Values.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .Values.spread.topologyKeys }}
 topologySpreadConstraints:
-  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+  {{- range . }}
   - topologyKey: {{ . }}
     maxSkew: 1
-    whenUnsatisfiable: ScheduleAnyway
+    whenUnsatisfiable: {{ $.Values.spread.whenUnsatisfiable }}
     matchLabelKeys: [pod-template-hash]
     labelSelector:
       matchLabels: {{- include "service.selector" $ | nindent 8 }}
   {{- end }}
+{{- end }}
 containers:
   - name: {{ include "service.name" . }}
     image: {{ include "service.image" . | quote }}
