@@ -11,7 +11,7 @@ func TestAnAutoscalerOwnsTheReplicas(t *testing.T) {
 	t.Parallel()
 	objects := render(t, "--set", "gateway.autoscaling.enabled=true,gateway.autoscaling.minReplicas=4,gateway.autoscaling.maxReplicas=9,gateway.autoscaling.cpuPercent=55,gateway.replicas=7")
 	deployment, scaler := find(objects, "Deployment", "gateway"), find(objects, "HorizontalPodAutoscaler", "gateway")
-	if _, ok := deployment["spec"].(map[string]any)["replicas"]; ok {
+	if at(deployment, "spec", "replicas") != nil {
 		t.Error("the Deployment sets replicas too, so that each upgrade would undo the scaling")
 	}
 	if target := labels(scaler, "spec", "scaleTargetRef"); text(scaler, "apiVersion") != "autoscaling/v2" ||
@@ -48,13 +48,13 @@ func TestADisruptionBudgetIsWhatWasChosen(t *testing.T) {
 		objects := render(t, "--set", set)
 		got := ""
 		if budget := find(objects, "PodDisruptionBudget", "gateway"); budget != nil {
-			got = fmt.Sprint(at(budget, "spec", "maxUnavailable"), at(budget, "spec", "minAvailable"))
+			got = fmt.Sprintf("%v %v", at(budget, "spec", "maxUnavailable"), at(budget, "spec", "minAvailable"))
 			if selector := labels(budget, "spec", "selector", "matchLabels"); len(selector) == 0 ||
 				!covers(selector, labels(find(objects, "Deployment", "gateway"), "spec", "template", "metadata", "labels")) {
 				t.Errorf("%s: the budget is of other pods: %v", set, selector)
 			}
 		}
-		if strings.TrimSpace(got) != want {
+		if got != want {
 			t.Errorf("%s: maxUnavailable and minAvailable are %q, want %q", set, got, want)
 		}
 	}
