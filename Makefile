@@ -16,8 +16,8 @@ mutations: ; .ci/mutations
 # The images of the charts' version, for the Docker engine at hand.
 images:
 	for service in item stock activity gateway smoke; do docker build --build-arg SERVICE=$$service --build-arg VERSION=0.1.0 --tag ghcr.io/kiteshop/$$service:0.1.0 . || exit 1; done
-# What Compose mounts and the charts render. It needs helm.
-rendered: ; go test ./deploy/e2e -run TestWhatTheChartsRenderForCompose -update
+# deploy/compose/rendered and deploy/manifests, from the charts. It needs helm.
+rendered: ; go test ./deploy/e2e -run TestWhatTheChartsRender -update
 # The shop in containers of this machine. It needs Docker Compose.
 compose:  ; deploy/compose/passwords && docker compose --file deploy/compose/compose.yaml up --build --wait
 # On the cluster that KUBECONFIG names. It needs docker, helm and kubectl; SHORT=-short leaves out the second build.

@@ -235,10 +235,10 @@ func TestWhatTheChartsRenderForCompose(t *testing.T) {
 			t.Fatal(err)
 		}
 		for file, content := range made {
-			if err := os.MkdirAll(filepath.Dir(filepath.Join(folder, file)), 0o755); err != nil { //nolint:gosec // others mount it
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(folder, file)), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(folder, file), []byte(content), 0o644); err != nil { //nolint:gosec // others mount it
+			if err := os.WriteFile(filepath.Join(folder, file), []byte(content), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -261,7 +261,7 @@ func TestEveryPasswordOfComposeIsMadeOnceAndForItsOwnerAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(dir+"/passwords", program, 0o700); err != nil { //nolint:gosec // it is a program
+	if err := os.WriteFile(dir+"/passwords", program, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	run := func() map[string]string {

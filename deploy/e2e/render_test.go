@@ -88,8 +88,13 @@ func renderChart(t *testing.T, chart string, args ...string) []object {
 	if err != nil {
 		t.Fatalf("helm template %s %s: %v\n%s", chart, strings.Join(args, " "), err, stderr)
 	}
+	return parse(t, stdout)
+}
+
+func parse(t *testing.T, manifest string) []object {
+	t.Helper()
 	var objects []object
-	for decoder := yaml.NewDecoder(strings.NewReader(stdout)); ; {
+	for decoder := yaml.NewDecoder(strings.NewReader(manifest)); ; {
 		var o object
 		err := decoder.Decode(&o)
 		if errors.Is(err, io.EOF) {
