@@ -218,6 +218,53 @@ func TestWhatComposeMountsIsWhereTheChartsHaveIt(t *testing.T) {
 	}
 }
 
+// TestComposeLetsEachWriteWhereThePodsDo: a file system in memory has the mode of
+// the image's folder, and belongs to root, unless it is told.
+func TestComposeLetsEachWriteWhereThePodsDo(t *testing.T) {
+	t.Parallel()
+	objects := likeCompose(t)
+	for name, service := range composed(t).Services {
+		writable := map[string]bool{}
+		for _, entry := range service.Tmpfs {
+			target, options, _ := strings.Cut(entry, ":")
+			if !strings.Contains(options, "size=") || !strings.Contains(options, "mode=1777") {
+				t.Errorf("%s: %s is without bounds, or root's alone", name, entry)
+			}
+			writable[target] = true
+		}
+		for _, volume := range service.Volumes {
+			writable[volume.Target] = volume.Type == types.VolumeTypeVolume
+		}
+		for _, m := range list(workload(t, objects, name), "spec", "template", "spec", "containers", 0, "volumeMounts") {
+			if name == "jaeger" && text(m, "name") == "data" {
+				continue // it keeps traces in memory
+			}
+			if at(m, "readOnly") != true && !writable[text(m, "mountPath")] {
+				t.Errorf("%s cannot write to %s, and a pod can", name, text(m, "mountPath"))
+			}
+		}
+	}
+}
+
+func TestComposeBuildsItsImagesFromTheDockerfile(t *testing.T) {
+	t.Parallel()
+	services := composed(t, "test").Services
+	for _, name := range append(rooms(), "smoke") {
+		build := services[name].Build
+		if build == nil {
+			t.Errorf("%s is not built", name)
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(build.Context, build.Dockerfile)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		service, version := build.Args["SERVICE"], build.Args["VERSION"]
+		if service == nil || version == nil || services[name].Image != "ghcr.io/kiteshop/"+*service+":"+*version || *service != name {
+			t.Errorf("%s: image %s is built with %v", name, services[name].Image, build.Args)
+		}
+	}
+}
+
 // TestWhatTheChartsRenderForCompose holds of the files that are templates in the
 // charts, and that Compose needs as files.
 func TestWhatTheChartsRenderForCompose(t *testing.T) {
