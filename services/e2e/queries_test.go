@@ -123,9 +123,17 @@ func (o *observed) unanswered(queries []query) (left []query) {
 	return left
 }
 
-// failOnce makes requests fail: their database is away.
+// failOnce makes a statement fail, which waits for a lock, and requests: their database is away.
 func (o *observed) failOnce() {
 	o.t.Helper()
+	locked := o.connect()
+	if _, err := locked.Exec(o.t.Context(), `BEGIN; LOCK TABLE stock.stock`); err != nil {
+		o.t.Fatal(err)
+	}
+	o.send("GET", "/api/v1/stock", "").want(o.t, http.StatusServiceUnavailable, nil)
+	if err := locked.Close(o.t.Context()); err != nil {
+		o.t.Fatal(err)
+	}
 	o.postgres.Kill()
 	o.send("GET", "/api/v1/stock/1024", "").want(o.t, http.StatusServiceUnavailable, nil)
 	o.send("GET", "/api/v1/items", "").want(o.t, http.StatusServiceUnavailable, nil)
