@@ -146,6 +146,7 @@ func rules() []rule {
 				"./services/internal/lifecycle": {"flag", "os.Args", "os.Exit"},
 				"./services/internal/telemetry": {"flag in Config.Flags"},
 				"./services/internal/discovery": {"flag in Config.Flags"},
+				"./services/internal/policy":    {"flag in Config.Flags"},
 				"./services/internal/sqldb":     {"flag in Config.Flags"},
 				"./services/internal/*/*test":   {"os.Environ", "os.Getenv"},
 			}.check,

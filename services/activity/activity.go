@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/kiteshop/kiteshop/idl"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/activity/activityservice"
 	"github.com/kiteshop/kiteshop/services/activity/internal/domain"
 	"github.com/kiteshop/kiteshop/services/activity/internal/rpc"
@@ -50,12 +51,16 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
+	rules, err := transport.Govern(cfg.Policies, idl.Policies(), tel, life)
+	if err != nil {
+		return nil, err
+	}
 	recorded, err := recordings(tel.Meter)
 	if err != nil {
 		return nil, err
 	}
 	trends := domain.NewTrends(domain.Options{Capacity: cfg.Capacity, HalfLife: cfg.HalfLife, SaleWeight: cfg.SaleWeight, Now: cfg.Now})
-	server, err := transport.NewServer(cfg.RPC, tel)
+	server, err := transport.NewServer(cfg.RPC, rules, tel)
 	if err != nil {
 		return nil, err
 	}

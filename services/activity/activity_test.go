@@ -52,7 +52,7 @@ func open(t *testing.T) (*activity.Service, activityservice.Client) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	options, err := transport.ClientOptions("test", registry, tel)
+	options, err := transport.ClientOptions("test", registry, nil, tel)
 	if err != nil {
 		t.Fatal(err)
 	}

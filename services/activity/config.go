@@ -8,6 +8,7 @@ import (
 
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/internal/policy"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 )
 
@@ -26,6 +27,7 @@ type Config struct {
 	// Now is the clock.
 	Now func() time.Time
 
+	Policies  policy.Config
 	Discovery discovery.Config
 	Lifecycle lifecycle.Config
 	Telemetry telemetry.Config
@@ -51,6 +53,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.DurationVar(&c.HalfLife, "half-life", c.HalfLife, "`time` after which a view or a sale counts half, 1s to 8760h")
 	fs.Float64Var(&c.SaleWeight, "sale-weight", c.SaleWeight, "how many views a unit sold counts as, 0 to 1000000")
 	fs.IntVar(&c.Capacity, "capacity", c.Capacity, "how many `items` are remembered of each kind, 1 to 1000000")
+	c.Policies.Flags(fs)
 	c.Discovery.Flags(fs)
 	c.Lifecycle.Flags(fs)
 	c.Telemetry.Flags(fs)

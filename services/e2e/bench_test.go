@@ -62,7 +62,7 @@ func startEcho(b *testing.B) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	rpc, err := transport.NewServer("127.0.0.1:0", tel)
+	rpc, err := transport.NewServer("127.0.0.1:0", nil, tel)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -75,7 +75,7 @@ func startEcho(b *testing.B) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	options, err := transport.ClientOptions("benchmark", registry, tel)
+	options, err := transport.ClientOptions("benchmark", registry, nil, tel)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func TestAnOverloadIsToldToTheCallerAndNotTriedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := transport.NewServer("127.0.0.1:0", tel)
+	server, err := transport.NewServer("127.0.0.1:0", nil, tel)
 	if err != nil {
 		t.Fatal(err)
 	}

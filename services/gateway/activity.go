@@ -17,8 +17,8 @@ import (
 )
 
 // newActivity adds the part that sends to activity what requests have recorded.
-func newActivity(cfg Config, registry *discovery.Registry, tel *telemetry.Telemetry, life *lifecycle.Service) (domain.Activity, error) {
-	options, err := transport.ClientOptions("gateway", registry, tel)
+func newActivity(cfg Config, registry *discovery.Registry, rules *transport.Governance, tel *telemetry.Telemetry, life *lifecycle.Service) (domain.Activity, error) {
+	options, err := transport.ClientOptions("gateway", registry, rules, tel)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/internal/policy"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 )
 
@@ -21,6 +22,7 @@ type Config struct {
 	// NewID makes request ids and idempotency keys: unique and hard to guess.
 	NewID func() string
 
+	Policies  policy.Config
 	Discovery discovery.Config
 	Lifecycle lifecycle.Config
 	Telemetry telemetry.Config
@@ -44,6 +46,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.HTTP, "http", c.HTTP, "`address` for HTTP requests")
 	fs.StringVar(&c.Currency, "currency", c.Currency, "ISO 4217 `code` of the prices in product files")
 	fs.BoolVar(&c.Record, "record", c.Record, "tell activity which items are looked at")
+	c.Policies.Flags(fs)
 	c.Discovery.Flags(fs)
 	c.Lifecycle.Flags(fs)
 	c.Telemetry.Flags(fs)

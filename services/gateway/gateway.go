@@ -14,6 +14,7 @@ import (
 	hertzconfig "github.com/cloudwego/hertz/pkg/common/config"
 	"github.com/google/uuid"
 
+	"github.com/kiteshop/kiteshop/idl"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
 	"github.com/kiteshop/kiteshop/services/gateway/internal/domain"
@@ -57,14 +58,18 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
-	shop, err := newShop(cfg, registry, tel)
+	rules, err := transport.Govern(cfg.Policies, idl.Policies(), tel, life)
+	if err != nil {
+		return nil, err
+	}
+	shop, err := newShop(cfg, registry, rules, tel)
 	if err != nil {
 		return nil, err
 	}
 	if err := measureWatches(shop.Watches, tel); err != nil {
 		return nil, err
 	}
-	if shop.Activity, err = newActivity(cfg, registry, tel, life); err != nil {
+	if shop.Activity, err = newActivity(cfg, registry, rules, tel, life); err != nil {
 		return nil, err
 	}
 	needed := []string{"item", "stock"} // without activity only the trends are missing
@@ -111,8 +116,8 @@ func traced(tel *telemetry.Telemetry) []hertzconfig.Option {
 	return []hertzconfig.Option{tel.Contributed.HTTP()}
 }
 
-func newShop(cfg Config, registry *discovery.Registry, tel *telemetry.Telemetry) (*domain.Shop, error) {
-	options, err := transport.ClientOptions("gateway", registry, tel)
+func newShop(cfg Config, registry *discovery.Registry, rules *transport.Governance, tel *telemetry.Telemetry) (*domain.Shop, error) {
+	options, err := transport.ClientOptions("gateway", registry, rules, tel)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/internal/policy"
 	"github.com/kiteshop/kiteshop/services/internal/sqldb"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 )
@@ -38,6 +39,7 @@ type Config struct {
 	// Now is the clock.
 	Now func() time.Time
 
+	Policies  policy.Config
 	Discovery discovery.Config
 	Lifecycle lifecycle.Config
 	Telemetry telemetry.Config
@@ -68,6 +70,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.DurationVar(&c.ItemMaxAge, "item-max-age", c.ItemMaxAge, "oldest `age` of an item answered from memory")
 	fs.DurationVar(&c.StockMaxAge, "stock-max-age", c.StockMaxAge, "oldest `age` of a stock level answered from memory")
 	fs.DurationVar(&c.Retention, "retention", c.Retention, "how long idempotency keys are remembered, at least 24h")
+	c.Policies.Flags(fs)
 	c.Discovery.Flags(fs)
 	c.Lifecycle.Flags(fs)
 	c.Telemetry.Flags(fs)

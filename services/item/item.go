@@ -55,6 +55,10 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
+	rules, err := transport.Govern(cfg.Policies, idl.Policies(), tel, life)
+	if err != nil {
+		return nil, err
+	}
 
 	items, err := openStore(ctx, cfg)
 	if err != nil {
@@ -63,7 +67,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	life.Add(lifecycle.Part{Name: "store", Ready: items.Ping, Stop: func(context.Context) error { return items.Close() }})
 
 	registry.Watch("stock")
-	options, err := transport.ClientOptions("item", registry, tel)
+	options, err := transport.ClientOptions("item", registry, rules, tel)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +86,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	catalogue := &domain.Catalogue{Store: items, Stock: stock, Now: cfg.Now}
 	life.Add(lifecycle.Periodic("retention", forgetEvery, tel.Log, func(ctx context.Context) error { return catalogue.Forget(ctx, cfg.Retention) }))
 
-	server, err := transport.NewServer(cfg.RPC, tel)
+	server, err := transport.NewServer(cfg.RPC, rules, tel)
 	if err != nil {
 		return nil, err
 	}

@@ -138,7 +138,7 @@ func clientOptions(tb testing.TB, address string) []client.Option {
 	tb.Helper()
 	tel, err := telemetry.New("benchmark", telemetry.Config{})
 	must(tb, err)
-	options, err := transport.ClientOptions("benchmark", static(tb, address), tel)
+	options, err := transport.ClientOptions("benchmark", static(tb, address), nil, tel)
 	must(tb, err)
 	return options
 }

@@ -45,7 +45,7 @@ func clientCommand(stdout io.Writer) *ffcli.Command {
 			if err != nil {
 				return err
 			}
-			options, err := transport.ClientOptions("client", registry, tel)
+			options, err := transport.ClientOptions("client", registry, nil, tel)
 			if err != nil {
 				return err
 			}

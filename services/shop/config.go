@@ -42,6 +42,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.Gateway.Currency, "currency", c.Gateway.Currency, "ISO 4217 `code` of the prices in product files")
 	c.Item.Store.Flags(fs)
 	fs.BoolVar(&c.Item.Demo, "demo", c.Item.Demo, "put the tutorial's item 1024 with 100 units into an empty store")
+	c.Gateway.Policies.Flags(fs)
 	c.Gateway.Discovery.Flags(fs)
 	c.Gateway.Telemetry.Flags(fs)
 }
@@ -50,6 +51,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 func (c *Config) share() {
 	c.Stock.Store, c.Stock.Demo = c.Item.Store, c.Item.Demo
 	c.Item.Telemetry, c.Stock.Telemetry, c.Activity.Telemetry = c.Gateway.Telemetry, c.Gateway.Telemetry, c.Gateway.Telemetry
+	c.Item.Policies, c.Stock.Policies, c.Activity.Policies = c.Gateway.Policies, c.Gateway.Policies, c.Gateway.Policies
 	if c.Gateway.Discovery.URL == inProcess {
 		c.Gateway.Discovery.Registry = discovery.NewMemory()
 	}

@@ -47,7 +47,7 @@ func reconcileCommand(stdout io.Writer) *ffcli.Command {
 			if err != nil {
 				return err
 			}
-			options, err := transport.ClientOptions("reconcile", registry, tel)
+			options, err := transport.ClientOptions("reconcile", registry, nil, tel)
 			if err != nil {
 				return err
 			}

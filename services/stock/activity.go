@@ -17,12 +17,12 @@ import (
 )
 
 // newSales adds the part that tells activity what is sold.
-func newSales(cfg Config, registry *discovery.Registry, tel *telemetry.Telemetry, life *lifecycle.Service) (domain.Sales, error) {
+func newSales(cfg Config, registry *discovery.Registry, rules *transport.Governance, tel *telemetry.Telemetry, life *lifecycle.Service) (domain.Sales, error) {
 	if !cfg.Record {
 		return nil, nil //nolint:nilnil // nobody is told
 	}
 	registry.Watch("activity")
-	options, err := transport.ClientOptions("stock", registry, tel)
+	options, err := transport.ClientOptions("stock", registry, rules, tel)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/internal/policy"
 	"github.com/kiteshop/kiteshop/services/internal/sqldb"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 )
@@ -37,6 +38,7 @@ type Config struct {
 	// NewID makes ids of reservations: UUIDv7, so that the newest sort last.
 	NewID func() string
 
+	Policies  policy.Config
 	Discovery discovery.Config
 	Lifecycle lifecycle.Config
 	Telemetry telemetry.Config
@@ -67,6 +69,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.DurationVar(&c.ReconcileEvery, "reconcile-every", c.ReconcileEvery, "`time` between two comparisons of the balances with the ledger and the reservations")
 	fs.DurationVar(&c.Retention, "retention", c.Retention, "how long reservations that ended and idempotency keys are remembered, at least 24h")
 	fs.BoolVar(&c.Record, "record", c.Record, "tell activity what is sold")
+	c.Policies.Flags(fs)
 	c.Discovery.Flags(fs)
 	c.Lifecycle.Flags(fs)
 	c.Telemetry.Flags(fs)

@@ -52,6 +52,10 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
+	rules, err := transport.Govern(cfg.Policies, idl.Policies(), tel, life)
+	if err != nil {
+		return nil, err
+	}
 
 	watches := domain.NewWatches()
 	measured, err1 := measureBatches(tel)
@@ -67,7 +71,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	}
 	life.Add(lifecycle.Part{Name: "store", Ready: stocks.Ping, Stop: func(context.Context) error { return stocks.Close() }})
 
-	sales, err1 := newSales(cfg, registry, tel, life)
+	sales, err1 := newSales(cfg, registry, rules, tel, life)
 	tally, err2 := newTally(tel.Meter)
 	if err := errors.Join(err1, err2, measureQueue(tel.Meter, stocks.Waiting)); err != nil {
 		return nil, err
@@ -81,7 +85,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		return nil, err
 	}
 
-	server, err := transport.NewServer(cfg.RPC, tel)
+	server, err := transport.NewServer(cfg.RPC, rules, tel)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ const (
 
 // ClientOptions make a generated client find its service in registry, name
 // caller as the one who calls, and tell tel how it is and how long each attempt of a call takes.
-func ClientOptions(caller string, registry *discovery.Registry, tel *telemetry.Telemetry) ([]client.Option, error) {
+func ClientOptions(caller string, registry *discovery.Registry, rules *Governance, tel *telemetry.Telemetry) ([]client.Option, error) {
 	times, err := newCallTimes(tel, "rpc.client.call.duration", "Time of each attempt of a call.")
 	if err != nil {
 		return nil, err

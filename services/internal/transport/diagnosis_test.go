@@ -33,7 +33,7 @@ func TestDiagnosisKnowsEachClientAndTheServer(t *testing.T) {
 	t.Parallel()
 	server := serve(t, items{get: titled("Kitex")})
 	tel := quiet(t)
-	options, err := transport.ClientOptions("tests", static(t, "item="+server.Addr().String()+",activity="+refusing(t)), tel)
+	options, err := transport.ClientOptions("tests", static(t, "item="+server.Addr().String()+",activity="+refusing(t)), nil, tel)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,5 +8,5 @@ import (
 
 // NewServerWith is NewServer with other bounds of streams.
 func NewServerWith(address string, tel *telemetry.Telemetry, open int64, silence, unread time.Duration) (*Server, error) {
-	return newServer(address, tel, streamLimits{open: open, silence: silence, unread: unread})
+	return newServer(address, nil, tel, streamLimits{open: open, silence: silence, unread: unread})
 }

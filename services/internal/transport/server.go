@@ -47,11 +47,11 @@ type Server struct {
 }
 
 // NewServer opens address. Services are registered on it before it serves.
-func NewServer(address string, tel *telemetry.Telemetry) (*Server, error) {
-	return newServer(address, tel, defaultStreamLimits())
+func NewServer(address string, rules *Governance, tel *telemetry.Telemetry) (*Server, error) {
+	return newServer(address, rules, tel, defaultStreamLimits())
 }
 
-func newServer(address string, tel *telemetry.Telemetry, limits streamLimits) (*Server, error) {
+func newServer(address string, rules *Governance, tel *telemetry.Telemetry, limits streamLimits) (*Server, error) {
 	ln, err := Listen("rpc", address)
 	if err != nil {
 		return nil, err

@@ -69,7 +69,7 @@ func newServer(t *testing.T) *transport.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := transport.NewServer("127.0.0.1:0", tel)
+	server, err := transport.NewServer("127.0.0.1:0", nil, tel)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -169,7 +169,7 @@ func TestAStreamIsOpenedAgainWhenTheServerIsBack(t *testing.T) {
 	}
 	handler := stocks{watch: watchUntilTheEnd}
 	serveMade(t, telemetry.Config{}, func(tel *telemetry.Telemetry) (*transport.Server, error) {
-		return transport.NewServer(first.Addr().String(), tel)
+		return transport.NewServer(first.Addr().String(), nil, tel)
 	}, handler.register, nil)
 	watchMany(t.Context(), t, client, 40)
 }

@@ -114,7 +114,7 @@ func serveAny(t testing.TB, register func(*transport.Server) error, ready func(c
 func serveWith(t testing.TB, cfg telemetry.Config, register func(*transport.Server) error, ready func(context.Context) map[string]string) *running {
 	t.Helper()
 	return serveMade(t, cfg, func(tel *telemetry.Telemetry) (*transport.Server, error) {
-		return transport.NewServer("127.0.0.1:0", tel)
+		return transport.NewServer("127.0.0.1:0", nil, tel)
 	}, register, ready)
 }
 
@@ -215,7 +215,7 @@ func metricSum(t testing.TB, server *running, pattern string) (sum float64) {
 // options are those of a client of the services in registry.
 func options(t testing.TB, registry *discovery.Registry) []client.Option {
 	t.Helper()
-	options, err := transport.ClientOptions("tests", registry, quiet(t))
+	options, err := transport.ClientOptions("tests", registry, nil, quiet(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func serve(t *testing.T, handler *levels, budget, maxAge time.Duration) *Stock {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := transport.NewServer("127.0.0.1:0", tel)
+	server, err := transport.NewServer("127.0.0.1:0", nil, tel)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func serve(t *testing.T, handler *levels, budget, maxAge time.Duration) *Stock {
 	if err != nil {
 		t.Fatal(err)
 	}
-	options, err := transport.ClientOptions("test", registry, tel)
+	options, err := transport.ClientOptions("test", registry, nil, tel)
 	if err != nil {
 		t.Fatal(err)
 	}
