@@ -19,6 +19,10 @@ type Code string
 const (
 	// InvalidArgument: the request is wrong whatever the state; Fields say where.
 	InvalidArgument Code = "invalid_argument"
+	// Unauthenticated: who calls must say who it is, by a key or a token that is valid.
+	Unauthenticated Code = "unauthenticated"
+	// PermissionDenied: it is known who calls, and that it may not.
+	PermissionDenied Code = "permission_denied"
 	// NotFound: what the request names does not exist.
 	NotFound Code = "not_found"
 	// Conflict: the state forbids it, as a SKU that is taken or a floor that would break.
@@ -38,6 +42,8 @@ const (
 	MethodNotAllowed Code = "method_not_allowed"
 	// Unavailable: a service that is needed did not take the call; nothing was done.
 	Unavailable Code = "unavailable"
+	// RateLimited: this caller asks too often; nothing was done, and later it may go.
+	RateLimited Code = "rate_limited"
 	// Overloaded: too many calls wait already; nothing was done, and later it may go.
 	Overloaded Code = "overloaded"
 	// OutcomeUnknown: the call was sent and its answer lost; repeat it with the same key.

@@ -25,6 +25,10 @@ func statusCode(code fault.Code) codes.Code {
 		return codes.InvalidArgument
 	case fault.OutcomeUnknown:
 		return codes.DeadlineExceeded // the only one that says that the call may have been carried out
+	case fault.Unauthenticated:
+		return codes.Unauthenticated
+	case fault.PermissionDenied:
+		return codes.PermissionDenied
 	case fault.NotFound:
 		return codes.NotFound
 	case fault.KeyReused:
@@ -33,7 +37,7 @@ func statusCode(code fault.Code) codes.Code {
 		return codes.FailedPrecondition // waiting and repeating does not help, as it would with ResourceExhausted
 	case fault.VersionMismatch:
 		return codes.Aborted
-	case fault.Overloaded:
+	case fault.Overloaded, fault.RateLimited:
 		return codes.ResourceExhausted
 	case fault.Unavailable:
 		return codes.Unavailable

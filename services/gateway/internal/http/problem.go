@@ -36,6 +36,10 @@ func statusOf(code fault.Code) int {
 	switch code {
 	case fault.InvalidArgument:
 		return consts.StatusBadRequest
+	case fault.Unauthenticated:
+		return consts.StatusUnauthorized
+	case fault.PermissionDenied:
+		return consts.StatusForbidden
 	case fault.NotFound:
 		return consts.StatusNotFound
 	case fault.MethodNotAllowed:
@@ -50,6 +54,8 @@ func statusOf(code fault.Code) int {
 		return consts.StatusUnsupportedMediaType
 	case fault.KeyReused:
 		return consts.StatusUnprocessableEntity
+	case fault.RateLimited:
+		return consts.StatusTooManyRequests
 	case fault.Unavailable, fault.Overloaded, fault.OutcomeUnknown:
 		return consts.StatusServiceUnavailable
 	default:
@@ -74,7 +80,7 @@ func writeProblem(ctx context.Context, c *app.RequestContext, err error) {
 	f := fault.From(err)
 	_ = c.Error(err)
 	status := statusOf(f.Code)
-	if status == consts.StatusServiceUnavailable {
+	if status == consts.StatusServiceUnavailable || status == consts.StatusTooManyRequests {
 		c.Header("Retry-After", strconv.Itoa(retryAfterSeconds))
 	}
 	members := map[string]jsontext.Value{}
