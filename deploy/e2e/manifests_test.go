@@ -11,7 +11,7 @@ import (
 // chart makes up must not be the same for all who use the file. Without a namespace, so that
 // it fits into any.
 var minimalManifest = []string{
-	"--skip-tests", "-f", "helm/shop/values-minimal.yaml", "-f", "helm/shop/values-dns.yaml", "--set", "otel-collector.kubernetes.enabled=false",
+	"--skip-tests", "-f", "helm/shop/values-minimal.yaml", "-f", "helm/shop/values-dns.yaml", "--set", "otel-collector.kubernetes.enabled=false", "--set", "global.identity.enabled=false",
 }
 
 func TestWhatTheChartsRenderForThoseWithoutHelm(t *testing.T) {

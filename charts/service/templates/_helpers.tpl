@@ -130,6 +130,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 podSelector: {matchLabels: {app.kubernetes.io/name: {{ . }}}}
 {{- end }}
 
+{{- /* True in the upgrade that brings the identities: the pods of before have none. */}}
+{{- define "service.unknownCallers" -}}
+{{- if and .Release.IsUpgrade (not (lookup "v1" "Secret" .Release.Namespace (printf "%s-identity" (include "service.name" .)))) }}true{{ end -}}
+{{- end }}
+
 {{- define "service.settings" -}}
 KITESHOP_{{ .Values.protocol | upper }}: ":{{ .Values.port }}"
 KITESHOP_ADMIN: ":{{ .Values.adminPort }}"
@@ -140,6 +145,14 @@ KITESHOP_DATA: /data
 {{- with include "service.databaseURL" . }}
 KITESHOP_STORE: {{ . | quote }}
 {{- end }}
+{{- end }}
+{{- if .Values.global.policies }}
+KITESHOP_POLICIES: /etc/kiteshop/policies/policies.yaml
+{{- end }}
+{{- if .Values.global.identity.enabled }}
+KITESHOP_IDENTITY_KEY: /etc/kiteshop/identity/tls.key
+KITESHOP_IDENTITY_TRUST: /etc/kiteshop/trust
+KITESHOP_IDENTITY_REQUIRED: {{ and .Values.global.identity.required (not (include "service.unknownCallers" .)) | quote }}
 {{- end }}
 {{- range $flag, $value := .Values.config }}
 KITESHOP_{{ $flag | upper | replace "-" "_" }}: {{ $value | toString | quote }}

@@ -4,6 +4,8 @@
 {{- $database := include "service.databaseSecret" . -}}
 {{- $urlSecret := ternary .Values.global.database.urlSecret "" (eq .Values.storage.kind "database") -}}
 {{- $advertised := not (has .Values.global.registry.kind (list "static" "dns")) -}}
+{{- $policies := .Values.global.policies -}}
+{{- $identity := .Values.global.identity.enabled -}}
 {{- $scratch := eq .Values.global.registry.kind "nacos" -}}{{/* its client writes a log and a cache below /tmp */}}
 automountServiceAccountToken: false
 enableServiceLinks: false # they would make KITESHOP_ variables of services' names
@@ -12,7 +14,7 @@ securityContext:
   runAsNonRoot: true
   runAsUser: 65532
   runAsGroup: 65532
-  {{- if or $stored $secret $database }}
+  {{- if or $stored $secret $database $identity .Values.secrets }}
   fsGroup: 65532
   fsGroupChangePolicy: OnRootMismatch
   {{- end }}
@@ -91,7 +93,7 @@ containers:
       readOnlyRootFilesystem: true
       capabilities: {drop: [ALL]}
     resources: {{- toYaml .Values.resources | nindent 6 }}
-    {{- if or $stored $secret $database $scratch }}
+    {{- if or $stored $secret $database $policies $identity .Values.secrets $scratch }}
     volumeMounts:
       {{- if $stored }}
       - {name: data, mountPath: /data}
@@ -102,11 +104,21 @@ containers:
       {{- if $database }}
       - {name: database, mountPath: /etc/kiteshop/database, readOnly: true}
       {{- end }}
+      {{- if $policies }}
+      - {name: policies, mountPath: /etc/kiteshop/policies, readOnly: true}
+      {{- end }}
+      {{- if $identity }}
+      - {name: identity, mountPath: /etc/kiteshop/identity, readOnly: true}
+      - {name: trust, mountPath: /etc/kiteshop/trust, readOnly: true}
+      {{- end }}
+      {{- range $name, $secret := .Values.secrets }}
+      - {name: secret-{{ $name }}, mountPath: /etc/kiteshop/{{ $name }}, readOnly: true}
+      {{- end }}
       {{- if $scratch }}
       - {name: scratch, mountPath: /tmp}
       {{- end }}
     {{- end }}
-{{- if or $stored $secret $database $scratch }}
+{{- if or $stored $secret $database $policies $identity .Values.secrets $scratch }}
 volumes:
   {{- if eq .Values.storage.kind "persistent" }}
   - name: data
@@ -122,6 +134,20 @@ volumes:
   {{- with $database }}
   - name: database
     secret: {secretName: {{ . }}, defaultMode: 0440}
+  {{- end }}
+  {{- with $policies }}
+  - name: policies
+    configMap: {name: {{ . }}}
+  {{- end }}
+  {{- if $identity }}
+  - name: identity
+    secret: {secretName: {{ include "service.name" . }}-identity, defaultMode: 0440}
+  - name: trust
+    configMap: {name: trust}
+  {{- end }}
+  {{- range $name, $secret := .Values.secrets }}
+  - name: secret-{{ $name }}
+    secret: {secretName: {{ $secret }}, defaultMode: 0440}
   {{- end }}
   {{- if $scratch }}
   - name: scratch
