@@ -147,6 +147,7 @@ func rules() []rule {
 				"./services/internal/telemetry": {"flag in Config.Flags"},
 				"./services/internal/discovery": {"flag in Config.Flags"},
 				"./services/internal/policy":    {"flag in Config.Flags"},
+				"./services/internal/identity":  {"flag in Config.Flags"},
 				"./services/internal/sqldb":     {"flag in Config.Flags"},
 				"./services/internal/*/*test":   {"os.Environ", "os.Getenv"},
 			}.check,

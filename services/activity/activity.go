@@ -55,6 +55,9 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := rules.Identify("activity", cfg.Identity, tel, life); err != nil {
+		return nil, err
+	}
 	recorded, err := recordings(tel.Meter)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/internal/identity"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
 	"github.com/kiteshop/kiteshop/services/internal/policy"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
@@ -28,6 +29,7 @@ type Config struct {
 	Now func() time.Time
 
 	Policies  policy.Config
+	Identity  identity.Config
 	Discovery discovery.Config
 	Lifecycle lifecycle.Config
 	Telemetry telemetry.Config
@@ -41,6 +43,7 @@ func DefaultConfig() Config {
 		SaleWeight: 5,
 		Capacity:   10_000,
 		Now:        time.Now,
+		Identity:   identity.Config{Required: true},
 		Discovery:  discovery.Config{URL: "static://activity=127.0.0.1:8894", Version: lifecycle.Version()},
 		Lifecycle:  lifecycle.Config{Admin: "127.0.0.1:9894", Debug: "127.0.0.1:9895", StopTimeout: 15 * time.Second},
 		Telemetry:  telemetry.DefaultConfig(os.Stderr, os.Environ(), lifecycle.Version()),
@@ -54,6 +57,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.Float64Var(&c.SaleWeight, "sale-weight", c.SaleWeight, "how many views a unit sold counts as, 0 to 1000000")
 	fs.IntVar(&c.Capacity, "capacity", c.Capacity, "how many `items` are remembered of each kind, 1 to 1000000")
 	c.Policies.Flags(fs)
+	c.Identity.Flags(fs)
 	c.Discovery.Flags(fs)
 	c.Lifecycle.Flags(fs)
 	c.Telemetry.Flags(fs)

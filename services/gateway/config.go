@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/internal/identity"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
 	"github.com/kiteshop/kiteshop/services/internal/policy"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
@@ -23,6 +24,7 @@ type Config struct {
 	NewID func() string
 
 	Policies  policy.Config
+	Identity  identity.Config
 	Discovery discovery.Config
 	Lifecycle lifecycle.Config
 	Telemetry telemetry.Config
@@ -35,6 +37,7 @@ func DefaultConfig() Config {
 		Currency:  "EUR",
 		Record:    true,
 		NewID:     newUUID,
+		Identity:  identity.Config{Required: true},
 		Discovery: discovery.Config{URL: "static://item=127.0.0.1:8888,stock=127.0.0.1:8890,activity=127.0.0.1:8894", Version: lifecycle.Version()},
 		Lifecycle: lifecycle.Config{Admin: "127.0.0.1:9889", Debug: "127.0.0.1:9890", StopTimeout: 15 * time.Second},
 		Telemetry: telemetry.DefaultConfig(os.Stderr, os.Environ(), lifecycle.Version()),
@@ -47,6 +50,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.Currency, "currency", c.Currency, "ISO 4217 `code` of the prices in product files")
 	fs.BoolVar(&c.Record, "record", c.Record, "tell activity which items are looked at")
 	c.Policies.Flags(fs)
+	c.Identity.Flags(fs)
 	c.Discovery.Flags(fs)
 	c.Lifecycle.Flags(fs)
 	c.Telemetry.Flags(fs)

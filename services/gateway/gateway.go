@@ -62,6 +62,9 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := rules.Identify("gateway", cfg.Identity, tel, life); err != nil {
+		return nil, err
+	}
 	shop, err := newShop(cfg, registry, rules, tel)
 	if err != nil {
 		return nil, err

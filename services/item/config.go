@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/internal/identity"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
 	"github.com/kiteshop/kiteshop/services/internal/policy"
 	"github.com/kiteshop/kiteshop/services/internal/sqldb"
@@ -40,6 +41,7 @@ type Config struct {
 	Now func() time.Time
 
 	Policies  policy.Config
+	Identity  identity.Config
 	Discovery discovery.Config
 	Lifecycle lifecycle.Config
 	Telemetry telemetry.Config
@@ -55,6 +57,7 @@ func DefaultConfig() Config {
 		Retention:   7 * 24 * time.Hour,
 		Now:         time.Now,
 		Store:       sqldb.Config{Wait: time.Minute},
+		Identity:    identity.Config{Required: true},
 		Discovery:   discovery.Config{URL: "static://stock=127.0.0.1:8890", Version: lifecycle.Version()},
 		Lifecycle:   lifecycle.Config{Admin: "127.0.0.1:9888", Debug: "127.0.0.1:9891", StopTimeout: 15 * time.Second},
 		Telemetry:   telemetry.DefaultConfig(os.Stderr, os.Environ(), lifecycle.Version()),
@@ -71,6 +74,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.DurationVar(&c.StockMaxAge, "stock-max-age", c.StockMaxAge, "oldest `age` of a stock level answered from memory")
 	fs.DurationVar(&c.Retention, "retention", c.Retention, "how long idempotency keys are remembered, at least 24h")
 	c.Policies.Flags(fs)
+	c.Identity.Flags(fs)
 	c.Discovery.Flags(fs)
 	c.Lifecycle.Flags(fs)
 	c.Telemetry.Flags(fs)

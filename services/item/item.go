@@ -59,6 +59,9 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := rules.Identify("item", cfg.Identity, tel, life); err != nil {
+		return nil, err
+	}
 
 	items, err := openStore(ctx, cfg)
 	if err != nil {

@@ -43,6 +43,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	c.Item.Store.Flags(fs)
 	fs.BoolVar(&c.Item.Demo, "demo", c.Item.Demo, "put the tutorial's item 1024 with 100 units into an empty store")
 	c.Gateway.Policies.Flags(fs)
+	c.Gateway.Identity.Flags(fs)
 	c.Gateway.Discovery.Flags(fs)
 	c.Gateway.Telemetry.Flags(fs)
 }
@@ -52,6 +53,7 @@ func (c *Config) share() {
 	c.Stock.Store, c.Stock.Demo = c.Item.Store, c.Item.Demo
 	c.Item.Telemetry, c.Stock.Telemetry, c.Activity.Telemetry = c.Gateway.Telemetry, c.Gateway.Telemetry, c.Gateway.Telemetry
 	c.Item.Policies, c.Stock.Policies, c.Activity.Policies = c.Gateway.Policies, c.Gateway.Policies, c.Gateway.Policies
+	c.Item.Identity, c.Stock.Identity, c.Activity.Identity = c.Gateway.Identity, c.Gateway.Identity, c.Gateway.Identity
 	if c.Gateway.Discovery.URL == inProcess {
 		c.Gateway.Discovery.Registry = discovery.NewMemory()
 	}

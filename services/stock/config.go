@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
+	"github.com/kiteshop/kiteshop/services/internal/identity"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
 	"github.com/kiteshop/kiteshop/services/internal/policy"
 	"github.com/kiteshop/kiteshop/services/internal/sqldb"
@@ -39,6 +40,7 @@ type Config struct {
 	NewID func() string
 
 	Policies  policy.Config
+	Identity  identity.Config
 	Discovery discovery.Config
 	Lifecycle lifecycle.Config
 	Telemetry telemetry.Config
@@ -54,6 +56,7 @@ func DefaultConfig() Config {
 		Record:         true,
 		NewID:          func() string { return uuid.Must(uuid.NewV7()).String() },
 		Store:          sqldb.Config{Wait: time.Minute},
+		Identity:       identity.Config{Required: true},
 		Discovery:      discovery.Config{URL: "static://stock=127.0.0.1:8890,activity=127.0.0.1:8894", Version: lifecycle.Version()},
 		Lifecycle:      lifecycle.Config{Admin: "127.0.0.1:9892", Debug: "127.0.0.1:9893", StopTimeout: 15 * time.Second},
 		Telemetry:      telemetry.DefaultConfig(os.Stderr, os.Environ(), lifecycle.Version()),
@@ -70,6 +73,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.DurationVar(&c.Retention, "retention", c.Retention, "how long reservations that ended and idempotency keys are remembered, at least 24h")
 	fs.BoolVar(&c.Record, "record", c.Record, "tell activity what is sold")
 	c.Policies.Flags(fs)
+	c.Identity.Flags(fs)
 	c.Discovery.Flags(fs)
 	c.Lifecycle.Flags(fs)
 	c.Telemetry.Flags(fs)

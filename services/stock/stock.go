@@ -56,6 +56,9 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := rules.Identify("stock", cfg.Identity, tel, life); err != nil {
+		return nil, err
+	}
 
 	watches := domain.NewWatches()
 	measured, err1 := measureBatches(tel)

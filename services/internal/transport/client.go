@@ -49,6 +49,7 @@ func ClientOptions(caller string, registry *discovery.Registry, rules *Governanc
 		client.WithTransportProtocol(transport.PurePayload),
 		client.WithTransportProtocol(transport.TTHeaderFramed | transport.GRPCStreaming),
 		client.WithMetaHandler(deadlines{}),
+		Identified(rules.identified()),
 		client.WithClientBasicInfo(&rpcinfo.EndpointBasicInfo{ServiceName: caller}),
 		client.WithCodec(codec.NewDefaultCodecWithSizeLimit(MaxMessageBytes)),
 		client.WithRPCTimeout(callTimeout),

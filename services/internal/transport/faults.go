@@ -117,13 +117,22 @@ func answerFault(call rpcinfo.RPCInfo, f *fault.Error) error {
 
 // ReadFault turns the error of a call that only reads into a fault. nil stays nil.
 func ReadFault(service string, err error) error {
-	return decodeFault(service, err, fault.Unavailable)
+	return notOurs(service, decodeFault(service, err, fault.Unavailable))
 }
 
 // WriteFault turns the error of a call that changes something into a fault: a
 // call that may have been carried out without an answer is OutcomeUnknown. nil stays nil.
 func WriteFault(service string, err error) error {
-	return decodeFault(service, err, fault.OutcomeUnknown)
+	return notOurs(service, decodeFault(service, err, fault.OutcomeUnknown))
+}
+
+// notOurs keeps what a service says of its caller, which is this program, from
+// being told to whoever called this program: for them it is our mistake.
+func notOurs(service string, err error) error {
+	if code := fault.CodeOf(err); code == fault.Unauthenticated || code == fault.PermissionDenied {
+		return fault.New(fault.Internal, "the %s service does not take the call", service).Because(err)
+	}
+	return err
 }
 
 // decodeStatus is what encodeFault was given. Without a code it is another's.

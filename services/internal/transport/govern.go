@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
+	"github.com/kiteshop/kiteshop/services/internal/identity"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
 	"github.com/kiteshop/kiteshop/services/internal/policy"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
@@ -22,6 +23,8 @@ const reloadEvery = 500 * time.Millisecond
 type Governance struct {
 	// Policies are by method, as StockService/Reserve.
 	Policies *policy.Policies
+	identity *identity.Identity // nil: nobody is asked who calls
+	required bool               // calls without a token are refused
 }
 
 // Govern opens the rules that ship with the changes of a file, which apply as

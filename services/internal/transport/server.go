@@ -60,6 +60,10 @@ func newServer(address string, rules *Governance, tel *telemetry.Telemetry, limi
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
+	guarded, err := newGuard(rules, tel)
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
 	streams, err := newStreams(tel, limits)
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
@@ -81,6 +85,7 @@ func newServer(address string, rules *Governance, tel *telemetry.Telemetry, limi
 		server.WithPayloadCodec(newPayloads()),
 		server.WithDiagnosisService(&probes{of: tel.Diagnosis, name: "server"}),
 		server.WithMiddleware(serverObserver(tel, times)),
+		server.WithMiddleware(guarded), // below the observer, so that a call that is denied is measured
 	)...)
 	return s, nil
 }

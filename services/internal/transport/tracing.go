@@ -97,7 +97,7 @@ func outcome(call rpcinfo.RPCInfo, err error) *fault.Error {
 	if err == nil {
 		return nil
 	}
-	return fault.From(ReadFault(call.To().ServiceName(), err))
+	return fault.From(decodeFault(call.To().ServiceName(), err, fault.Unavailable))
 }
 
 // spanName is the method as ItemService/GetItem.
