@@ -22,19 +22,7 @@ func Make(service string, now time.Time, days int) (key, certificate []byte, err
 	if days < 1 || days > maxDays {
 		return nil, nil, fmt.Errorf("days is %d; it must be 1 to %d", days, maxDays)
 	}
-	public, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
-	if err != nil {
-		return nil, nil, err
-	}
-	about := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: service}, KeyUsage: x509.KeyUsageDigitalSignature,
-		NotBefore: now.Add(-skew), NotAfter: now.AddDate(0, 0, days),
-	}
-	signed, err := x509.CreateCertificate(rand.Reader, about, about, public, private)
+	_, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -42,5 +30,20 @@ func Make(service string, now time.Time, days int) (key, certificate []byte, err
 	if err != nil {
 		return nil, nil, err
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: packed}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}), nil
+	certificate, err = certify(service, private, now, days)
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: packed}), certificate, err
+}
+
+// certify says that the key of private is service's.
+func certify(service string, private ed25519.PrivateKey, now time.Time, days int) ([]byte, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, err
+	}
+	about := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: service}, KeyUsage: x509.KeyUsageDigitalSignature,
+		NotBefore: now.Add(-skew), NotAfter: now.AddDate(0, 0, days),
+	}
+	signed, err := x509.CreateCertificate(rand.Reader, about, about, private.Public(), private)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}), err
 }
