@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -169,7 +170,7 @@ func (g *guard) admit(next endpoint.Endpoint) endpoint.Endpoint {
 			return g.deny(ctx, call, refused.Reason, fault.New(fault.Unauthenticated, "%s needs the token of a service: %s", spanName(call), refused))
 		}
 		if !slices.Contains(callers, caller) {
-			return g.deny(ctx, call, notAllowed, fault.New(fault.PermissionDenied, "%s may not call %s; %s may", caller, spanName(call), strings.Join(callers, ", ")))
+			return g.deny(ctx, call, notAllowed, fault.New(fault.PermissionDenied, "%s may not call %s; %s may", caller, spanName(call), cmp.Or(strings.Join(callers, ", "), "nobody")))
 		}
 		return next(ctx, req, resp)
 	}
