@@ -26,6 +26,7 @@ func clientCommand(stdout io.Writer) *ffcli.Command {
 	id := fs.Int64("id", 1024, "`id` of the item to ask for")
 	count := fs.Int("count", 0, "how `often` to ask; 0 until Ctrl-C")
 	interval := fs.Duration("interval", time.Second, "`time` between two questions")
+	keys := operatorFlags(fs)
 	return &ffcli.Command{
 		Name:       "client",
 		ShortUsage: "kiteshop client [flags]",
@@ -45,7 +46,7 @@ func clientCommand(stdout io.Writer) *ffcli.Command {
 			if err != nil {
 				return err
 			}
-			options, err := transport.ClientOptions("client", registry, nil, tel)
+			options, err := operatorOptions("client", registry, keys, tel)
 			if err != nil {
 				return err
 			}

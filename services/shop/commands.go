@@ -23,19 +23,19 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 	cfg := DefaultConfig()
 	open := &ffcli.Command{
 		Name:       "kiteshop",
-		ShortUsage: "kiteshop [flags] | import FILE | client | registry | reconcile | backup DIRECTORY | restore BACKUP | move",
+		ShortUsage: "kiteshop [flags] | import FILE | client | registry | reconcile | identity NAME... | backup DIRECTORY | restore BACKUP | move",
 		ShortHelp:  "runs the whole shop in one process",
 		FlagSet:    config.FlagSet("kiteshop", &cfg),
 		Options:    config.Options(),
 		Exec: func(ctx context.Context, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("there is no command %q; there are import, client, registry, reconcile, backup, restore and move, and no command runs the shop", args[0])
+				return fmt.Errorf("there is no command %q; there are import, client, registry, reconcile, identity, backup, restore and move, and no command runs the shop", args[0])
 			}
 			return run(ctx, cfg, stdout)
 		},
 	}
 	open.Subcommands = []*ffcli.Command{
-		importCommand(stdout), clientCommand(stdout), registryCommand(stdout), reconcileCommand(stdout),
+		importCommand(stdout), clientCommand(stdout), registryCommand(stdout), reconcileCommand(stdout), identityCommand(stdout),
 		backupCommand(stdout), restoreCommand(stdout), moveCommand(stdout),
 	}
 

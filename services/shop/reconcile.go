@@ -28,6 +28,7 @@ const reconcileTimeout = 5 * time.Minute
 func reconcileCommand(stdout io.Writer) *ffcli.Command {
 	fs := flag.NewFlagSet("reconcile", flag.ContinueOnError)
 	address := fs.String("stock", "127.0.0.1:8890", "`address` of the stock service")
+	keys := operatorFlags(fs)
 	return &ffcli.Command{
 		Name:       "reconcile",
 		ShortUsage: "kiteshop reconcile [flags]",
@@ -47,7 +48,7 @@ func reconcileCommand(stdout io.Writer) *ffcli.Command {
 			if err != nil {
 				return err
 			}
-			options, err := transport.ClientOptions("reconcile", registry, nil, tel)
+			options, err := operatorOptions("reconcile", registry, keys, tel)
 			if err != nil {
 				return err
 			}
