@@ -37,6 +37,7 @@ type Server struct {
 	server.Server
 	ln    net.Listener
 	edge  *edge
+	admit *admission
 	about description
 	exit  chan error    // Kitex stops when it is closed
 	ended chan struct{} // closed when serve returns
@@ -64,11 +65,15 @@ func newServer(address string, rules *Governance, tel *telemetry.Telemetry, limi
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	streams, err := newStreams(tel, limits)
+	admit, err := newAdmission(rules, tel)
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
 	}
-	s := &Server{ln: ln, exit: make(chan error), ended: make(chan struct{}), about: description{health: health.NewServer()}}
+	streams, err := newStreams(tel, limits, admit)
+	if err != nil {
+		return nil, errors.Join(err, ln.Close())
+	}
+	s := &Server{ln: ln, admit: admit, exit: make(chan error), ended: make(chan struct{}), about: description{health: health.NewServer()}}
 	s.edge, err = newEdge(tel.Meter, detection.NewSvrTransHandlerFactory(netpoll.NewSvrTransHandlerFactory(), grpcFactory{tel, times, streams, s.register}))
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())
@@ -86,6 +91,7 @@ func newServer(address string, rules *Governance, tel *telemetry.Telemetry, limi
 		server.WithDiagnosisService(&probes{of: tel.Diagnosis, name: "server"}),
 		server.WithMiddleware(serverObserver(tel, times)),
 		server.WithMiddleware(guarded), // below the observer, so that a call that is denied is measured
+		server.WithMiddleware(admit.middleware),
 	)...)
 	return s, nil
 }
@@ -148,6 +154,7 @@ func (s *Server) serve() error {
 	s.serving = true
 	s.mu.Unlock()
 	defer close(s.ended)
+	s.admit.begin(s)
 	go s.edge.watch(s.ended)
 	go s.watchReadiness()
 	err := s.Run()

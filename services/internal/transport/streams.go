@@ -43,9 +43,10 @@ type streams struct {
 	gauge  metric.Int64UpDownCounter
 	ended  metric.Int64Counter
 	labels *telemetry.Labels[callKey]
+	admit  *admission // counts who is refused
 }
 
-func newStreams(tel *telemetry.Telemetry, limits streamLimits) (*streams, error) {
+func newStreams(tel *telemetry.Telemetry, limits streamLimits, admit *admission) (*streams, error) {
 	gauge, err := tel.Meter.Int64UpDownCounter("rpc.server.streams.open", metric.WithUnit("{stream}"),
 		metric.WithDescription("Streams whose handler has not ended."))
 	if err != nil {
@@ -53,7 +54,7 @@ func newStreams(tel *telemetry.Telemetry, limits streamLimits) (*streams, error)
 	}
 	ended, err := tel.Meter.Int64Counter("rpc.server.streams.ended", metric.WithUnit("{stream}"),
 		metric.WithDescription("Streams that have ended, by the code of their end."))
-	return &streams{limits: limits, gauge: gauge, ended: ended, labels: telemetry.NewLabels(callKey.attributes)}, err
+	return &streams{limits: limits, gauge: gauge, ended: ended, labels: telemetry.NewLabels(callKey.attributes), admit: admit}, err
 }
 
 // answerStream lets the handler of a method that streams answer. The handler's
@@ -79,6 +80,7 @@ func (h *grpcHandler) answerStream(ctx context.Context, call rpcinfo.RPCInfo, me
 	defer h.streams.gauge.Add(ctx, -1, open...)
 	defer h.streams.open.Add(-1)
 	if h.streams.open.Add(1) > h.streams.limits.open {
+		h.streams.admit.count(ctx, served{method.service, method.name}, refusedStreams)
 		return h.endStream(call, s, fault.New(fault.Overloaded, "%d streams are open, and there may be no more", h.streams.limits.open))
 	}
 	ctx = h.opt.TracerCtl.DoStart(s.ctx, call)

@@ -188,6 +188,16 @@ func dial(t testing.TB, address fmt.Stringer) itemservice.Client {
 	return dialIn(t, static(t, "item="+address.String()))
 }
 
+// dialPatient is dial for calls that may take a minute.
+func dialPatient(t testing.TB, address fmt.Stringer) itemservice.Client {
+	t.Helper()
+	items, err := itemservice.NewClient("item", append(options(t, static(t, "item="+address.String())), client.WithRPCTimeout(time.Minute))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return items
+}
+
 func dialIn(t testing.TB, registry *discovery.Registry) itemservice.Client {
 	t.Helper()
 	items, err := itemservice.NewClient("item", options(t, registry)...)
