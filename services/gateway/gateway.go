@@ -102,7 +102,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		server.WithDisablePrintRoute(true),
 	)...)
 	life.Add(httpPart(hertz, ln, connections))
-	if err := http.Register(hertz.Engine, connections, shop, tel, cfg.NewID); err != nil {
+	if err := http.Register(hertz.Engine, connections, shop, rules.Policies, tel, cfg.NewID); err != nil {
 		return nil, err
 	}
 	return &Service{Service: life, ln: ln}, nil

@@ -80,8 +80,9 @@ func writeProblem(ctx context.Context, c *app.RequestContext, err error) {
 	f := fault.From(err)
 	_ = c.Error(err)
 	status := statusOf(f.Code)
-	if status == consts.StatusServiceUnavailable || status == consts.StatusTooManyRequests {
-		c.Header("Retry-After", strconv.Itoa(retryAfterSeconds))
+	later := status == consts.StatusServiceUnavailable || status == consts.StatusTooManyRequests
+	if later && c.Response.Header.Get(headerRetryAfter) == "" {
+		c.Header(headerRetryAfter, strconv.Itoa(retryAfterSeconds))
 	}
 	members := map[string]jsontext.Value{}
 	for name, value := range f.Members {
@@ -92,6 +93,8 @@ func writeProblem(ctx context.Context, c *app.RequestContext, err error) {
 		Detail: f.Message, Instance: string(c.Path()), Code: f.Code, RequestID: telemetry.RequestID(ctx), TraceID: traceID(ctx), Errors: f.Fields, Members: members,
 	})
 }
+
+const headerRetryAfter = "Retry-After"
 
 // retryAfterSeconds is when a service that was away or overloaded may be asked again.
 const retryAfterSeconds = 1

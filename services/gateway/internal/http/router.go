@@ -6,6 +6,7 @@ import (
 	hertzroute "github.com/cloudwego/hertz/pkg/route"
 
 	"github.com/kiteshop/kiteshop/services/gateway/internal/domain"
+	"github.com/kiteshop/kiteshop/services/internal/policy"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 )
 
@@ -19,6 +20,13 @@ const (
 	maxImport = 1 << 30
 )
 
+// Routes that are not limited like the others.
+const (
+	docsPath    = "/docs"
+	openAPIPath = "/openapi.json"
+	watchPath   = "/api/v1/stock/:item_id/watch"
+)
+
 // Handler answers with what the shop says.
 type Handler struct {
 	shop        *domain.Shop
@@ -29,8 +37,9 @@ type Handler struct {
 }
 
 // Register adds the routes to router, whose connections are known to
-// connections. newID makes request ids and idempotency keys.
-func Register(router *hertzroute.Engine, connections *Connections, shop *domain.Shop, tel *telemetry.Telemetry, newID func() string) error {
+// connections, and limits the requests as rules say. newID makes request ids
+// and idempotency keys.
+func Register(router *hertzroute.Engine, connections *Connections, shop *domain.Shop, rules *policy.Policies, tel *telemetry.Telemetry, newID func() string) error {
 	observe, err := observer(tel, newID)
 	if err != nil {
 		return err
@@ -47,8 +56,12 @@ func Register(router *hertzroute.Engine, connections *Connections, shop *domain.
 	if err != nil {
 		return err
 	}
+	limits, err := newLimits(rules, tel)
+	if err != nil {
+		return err
+	}
 	h := &Handler{shop: shop, connections: connections, events: events, newID: newID, docs: docs}
-	router.Use(connections.handler, count, spans(tel), observe, recoverer(tel))
+	router.Use(connections.handler, count, spans(tel), observe, recoverer(tel), limits.handler)
 	router.NoRoute(answer(notFound))
 	router.NoMethod(answer(h.methodNotAllowed))
 
@@ -69,8 +82,8 @@ type route struct {
 
 func (h *Handler) routes() []route {
 	return []route{
-		{"GET", "/docs", h.getDocs},
-		{"GET", "/openapi.json", h.getOpenAPI},
+		{"GET", docsPath, h.getDocs},
+		{"GET", openAPIPath, h.getOpenAPI},
 		{"GET", "/api/item", h.tutorialItem},
 		{"GET", "/api/v1/items", h.listItems},
 		{"POST", "/api/v1/items", h.createItem},
@@ -83,7 +96,7 @@ func (h *Handler) routes() []route {
 		{"GET", "/api/v1/stock/:item_id", h.getStock},
 		{"PUT", "/api/v1/stock/:item_id", h.setStock},
 		{"PATCH", "/api/v1/stock/:item_id", h.configureStock},
-		{"GET", "/api/v1/stock/:item_id/watch", h.watchStock},
+		{"GET", watchPath, h.watchStock},
 		{"GET", "/api/v1/stock/:item_id/movements", h.listMovements},
 		{"POST", "/api/v1/stock/:item_id/movements", h.createMovement},
 		{"GET", "/api/v1/reservations", h.listReservations},

@@ -20,6 +20,7 @@ import (
 
 	"github.com/kiteshop/kiteshop/services/gateway/internal/domain"
 	"github.com/kiteshop/kiteshop/services/internal/fault"
+	"github.com/kiteshop/kiteshop/services/internal/policy"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 	"github.com/kiteshop/kiteshop/services/internal/transport"
 )
@@ -49,6 +50,8 @@ func stockOf(id, units int64) domain.Stock {
 	return domain.Stock{ItemID: id, Balance: domain.Balance{OnHand: units, Available: units, Version: units}, Policy: "deny", DefaultLocation: "main"}
 }
 
+func (i inventory) told() chan domain.StockState { return i.states }
+
 func (inventory) Get(_ context.Context, id int64) (domain.Stock, error) { return stockOf(id, 3), nil }
 
 func (i inventory) Watch(ctx context.Context, id, _ int64, take func(domain.StockState)) error {
@@ -75,6 +78,25 @@ type served struct {
 
 func serve(t *testing.T) served {
 	t.Helper()
+	return serveLimited(t, "edge: {concurrent: 1024}")
+}
+
+// serveLimited serves by rules.
+func serveLimited(t *testing.T, rules string) served {
+	t.Helper()
+	return serveShop(t, rules, inventory{states: make(chan domain.StockState)})
+}
+
+func serveShop(t *testing.T, rules string, stocks interface {
+	domain.Stocks
+	domain.StockWatcher
+	told() chan domain.StockState
+}) served {
+	t.Helper()
+	policies, err := policy.Open(policy.Config{}, []byte(rules))
+	if err != nil {
+		t.Fatal(err)
+	}
 	tel, err := telemetry.New("gateway", telemetry.Config{})
 	if err != nil {
 		t.Fatal(err)
@@ -83,18 +105,17 @@ func serve(t *testing.T) served {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stocks := inventory{states: make(chan domain.StockState)}
 	shop := &domain.Shop{Items: catalogue{}, Stocks: stocks, Watches: domain.NewWatches(stocks)}
 	connections := NewConnections()
 	hertz := server.New(server.WithListener(ln), server.WithStreamBody(true), server.WithOnConnect(connections.OnConnect),
 		server.WithSenseClientDisconnection(true), server.WithHandleMethodNotAllowed(true))
-	if err := Register(hertz.Engine, connections, shop, tel, func() string { return "id" }); err != nil {
+	if err := Register(hertz.Engine, connections, shop, policies, tel, func() string { return "id" }); err != nil {
 		t.Fatal(err)
 	}
 	go connections.Watch()
 	go func() { _ = hertz.Run() }()
 	t.Cleanup(func() { _ = hertz.Close() })
-	return served{t, ln.Addr().String(), stocks.states, shop.Watches, connections, tel.Metrics}
+	return served{t, ln.Addr().String(), stocks.told(), shop.Watches, connections, tel.Metrics}
 }
 
 // change tells all who watch item 7 how many units there are now.
