@@ -163,3 +163,42 @@ func TestWhoAsksIsToldOfEachChange(t *testing.T) {
 		t.Errorf("told %v", ratios)
 	}
 }
+
+// TestAMountedConfigMapIsReadAgain swaps the file as Kubernetes does: the name
+// leads over a link to a folder, and the link is replaced.
+func TestAMountedConfigMapIsReadAgain(t *testing.T) {
+	t.Parallel()
+	mount := t.TempDir()
+	swap := func(version, text string) {
+		t.Helper()
+		for _, err := range []error{
+			os.Mkdir(filepath.Join(mount, version), 0o700),
+			os.WriteFile(filepath.Join(mount, version, "policies.yaml"), []byte(text), 0o600),
+			os.Symlink(version, filepath.Join(mount, "..data_tmp")),
+			os.Rename(filepath.Join(mount, "..data_tmp"), filepath.Join(mount, "..data")),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	swap("..first", "log_level: warn")
+	file := filepath.Join(mount, "policies.yaml")
+	if err := os.Symlink(filepath.Join("..data", "policies.yaml"), file); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Open(Config{File: file}, []byte(shipped))
+	if err != nil {
+		t.Fatal(err)
+	}
+	swap("..second", "log_level: error")
+	if err := os.RemoveAll(filepath.Join(mount, "..first")); err != nil {
+		t.Fatal(err)
+	}
+	reload(t, p, true)
+	if level := *p.Now().Level; level != slog.LevelError {
+		t.Errorf("level %s", level)
+	}
+	swap("..third", "log_level: error")
+	reload(t, p, false)
+}

@@ -12,6 +12,7 @@ import (
 	kitextracing "github.com/kitex-contrib/obs-opentelemetry/tracing"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
 // Contributed is the modules kitex-contrib/obs-opentelemetry and
@@ -32,7 +33,7 @@ func (t *Telemetry) newContributed(cfg Config, about *resource.Resource) error {
 	}
 	sender := provider.NewOpenTelemetryProvider(
 		provider.WithResource(about),
-		provider.WithSampler(sampler(cfg)),
+		provider.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(cfg.SampleRatio))),
 		provider.WithEnableTracing(traces != ""),
 		provider.WithEnableMetrics(metrics != ""))
 	t.stops = append(t.stops, sender.Shutdown)

@@ -67,12 +67,12 @@ func (e logExporter) Export(ctx context.Context, records []sdklog.Record) error 
 // identified adds the ids of the request, the trace and the span to every record from level on.
 type identified struct {
 	slog.Handler
-	level slog.Level
+	level slog.Leveler
 }
 
 // Enabled implements slog.Handler.
 func (h identified) Enabled(ctx context.Context, level slog.Level) bool {
-	return level >= h.level && h.Handler.Enabled(ctx, level)
+	return level >= h.level.Level() && h.Handler.Enabled(ctx, level)
 }
 
 // Handle implements slog.Handler.

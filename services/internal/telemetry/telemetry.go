@@ -94,7 +94,10 @@ type Telemetry struct {
 	// Contributed instruments Kitex and Hertz. nil: our own spans do.
 	Contributed *Contributed
 
-	stops []func(context.Context) error
+	level   *slog.LevelVar
+	sampler *variableSampler
+	started started
+	stops   []func(context.Context) error
 }
 
 // New makes the telemetry of one service, with the Go runtime's metrics in it.
@@ -102,7 +105,9 @@ func New(service string, cfg Config) (*Telemetry, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	handler, err := newHandler(cfg)
+	level := &slog.LevelVar{}
+	level.Set(cfg.Level)
+	handler, err := newHandler(cfg, level)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +115,10 @@ func New(service string, cfg Config) (*Telemetry, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Telemetry{Log: slog.New(identified{handler, cfg.Level}).With("service", service), Diagnosis: &Diagnosis{}} // of the sending itself, which is not sent
+	t := &Telemetry{ // its log is of the sending itself, which is not sent
+		Log: slog.New(identified{handler, level}).With("service", service), Diagnosis: &Diagnosis{},
+		level: level, sampler: newVariableSampler(cfg.SampleRatio), started: started{cfg.Level, cfg.SampleRatio},
+	}
 	if cfg.Instrumentation == "contrib" {
 		if err := t.newContributed(cfg, about); err != nil {
 			return nil, err
@@ -131,7 +139,7 @@ func New(service string, cfg Config) (*Telemetry, error) {
 		return nil, err
 	}
 	if sender != nil {
-		t.Log = slog.New(identified{slog.NewMultiHandler(handler, sender), cfg.Level}).With("service", service)
+		t.Log = slog.New(identified{slog.NewMultiHandler(handler, sender), level}).With("service", service)
 	}
 	if err := t.limitLog(cfg.LogLimit); err != nil {
 		return nil, err
@@ -171,8 +179,8 @@ func (t *Telemetry) Stop(ctx context.Context) error {
 	return err
 }
 
-func newHandler(cfg Config) (slog.Handler, error) {
-	options := &slog.HandlerOptions{Level: cfg.Level}
+func newHandler(cfg Config, level slog.Leveler) (slog.Handler, error) {
+	options := &slog.HandlerOptions{Level: level}
 	switch {
 	case cfg.Output == nil:
 		return slog.DiscardHandler, nil

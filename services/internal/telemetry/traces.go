@@ -34,7 +34,7 @@ func (t *Telemetry) newTracer(cfg Config, about *resource.Resource) (trace.Trace
 	}
 	shown := &tracez{}
 	t.Tracez = shown
-	options := tracerOptions(cfg, about, shown)
+	options := tracerOptions(t.sampler, about, shown)
 	if url == "" {
 		return watched{by: shown, with: sdktrace.NewTracerProvider(options...).Tracer(scope)}, nil
 	}
@@ -53,20 +53,15 @@ func (t *Telemetry) newTracer(cfg Config, about *resource.Resource) (trace.Trace
 	return provider.Tracer(scope), nil
 }
 
-func tracerOptions(cfg Config, about *resource.Resource, shown *tracez) []sdktrace.TracerProviderOption {
+func tracerOptions(by sdktrace.Sampler, about *resource.Resource, shown *tracez) []sdktrace.TracerProviderOption {
 	limits := sdktrace.NewSpanLimits()
 	limits.LinkCountLimit, limits.AttributeValueLengthLimit = maxLinks, maxAttribute
 	return []sdktrace.TracerProviderOption{
 		sdktrace.WithResource(about),
 		sdktrace.WithRawSpanLimits(limits),
-		sdktrace.WithSampler(sampler(cfg)),
+		sdktrace.WithSampler(sdktrace.ParentBased(by)),
 		sdktrace.WithSpanProcessor(shown),
 	}
-}
-
-// sampler decides for whole traces, where they begin.
-func sampler(cfg Config) sdktrace.Sampler {
-	return sdktrace.ParentBased(sdktrace.TraceIDRatioBased(cfg.SampleRatio))
 }
 
 // spanQueue lets a span into the queue if there is room.

@@ -36,6 +36,7 @@ func Govern(cfg policy.Config, shipped []byte, tel *telemetry.Telemetry, life *l
 		return nil, err
 	}
 	tel.Diagnosis.Add("policies", func() any { return policies.Now() })
+	policies.OnChange(func(set *policy.Set) { tel.Adjust(context.Background(), set.Level, set.SampleRatio) })
 	if cfg.File == "" {
 		return &Governance{Policies: policies}, nil
 	}
