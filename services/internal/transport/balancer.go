@@ -3,8 +3,6 @@ package transport
 import (
 	"context"
 	"errors"
-	"maps"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,25 +19,26 @@ import (
 const (
 	// refreshInterval is how often a client asks the registry's memory for the list.
 	refreshInterval = time.Second
-	// avoidFor is how long an instance that could not be connected to is passed over.
-	avoidFor = time.Second
 	// maxOpening is how many streams a client opens at the same time.
 	maxOpening = 16
 )
 
-// balancer is Kitex's weighted one among the instances that accept connections.
-// Kitex itself, on its second try, may pick the dead one again.
+// balancer is Kitex's weighted one among the instances that are well: those that
+// take connections, answer, and do so about as fast as the others. Kitex itself,
+// on its second try, may pick the dead one again.
 type balancer struct {
 	loadbalance.Loadbalancer
-	loadbalance.Rebalancer
-	refused refusals
-	opening chan struct{} // has a place for each stream that is being opened
+	rebalancer loadbalance.Rebalancer
+	instances  table[string, condition] // by address
+	usual      table[methodName, usual] // by method
+	out        atomic.Int64             // how many instances are passed over
+	opening    chan struct{}            // has a place for each stream that is being opened
 }
 
 func newBalancer() *balancer {
 	inner := loadbalance.NewWeightedBalancer()
 	b := &balancer{Loadbalancer: inner, opening: make(chan struct{}, maxOpening)}
-	b.Rebalancer, _ = inner.(loadbalance.Rebalancer)
+	b.rebalancer, _ = inner.(loadbalance.Rebalancer)
 	return b
 }
 
@@ -55,34 +54,127 @@ func (b *balancer) options() []client.Option {
 	}
 }
 
-// GetPicker implements loadbalance.Loadbalancer.
-func (b *balancer) GetPicker(all kitex.Result) loadbalance.Picker {
-	if !b.refused.any() {
-		return b.Loadbalancer.GetPicker(all)
-	}
-	accepting := kitex.Result{CacheKey: all.CacheKey} // made for this call, not cached
-	for _, instance := range all.Instances {
-		if !b.refused.has(instance.Address().String()) {
-			accepting.Instances = append(accepting.Instances, instance)
+// Rebalance implements loadbalance.Rebalancer. Who comes back begins anew.
+func (b *balancer) Rebalance(change kitex.Change) {
+	for _, left := range change.Removed {
+		if h := b.instances.drop(left.Address().String()); h != nil && h.until.Swap(0) != 0 {
+			b.out.Add(-1)
 		}
 	}
-	if len(accepting.Instances) == 0 || len(accepting.Instances) == len(all.Instances) {
-		return b.Loadbalancer.GetPicker(all)
+	b.rebalancer.Rebalance(change)
+}
+
+// Delete implements loadbalance.Rebalancer.
+func (b *balancer) Delete(change kitex.Change) { b.rebalancer.Delete(change) }
+
+// GetPicker implements loadbalance.Loadbalancer.
+func (b *balancer) GetPicker(all kitex.Result) loadbalance.Picker { return &picker{b, all} }
+
+// picker picks for one attempt.
+type picker struct {
+	balancer *balancer
+	all      kitex.Result
+}
+
+// Next implements loadbalance.Picker. A repetition goes to another instance than
+// the attempt before, if there is one that is well.
+func (p *picker) Next(ctx context.Context, req any) kitex.Instance {
+	inner := p.balancer.Loadbalancer
+	before, repeated := rpcinfo.GetRPCInfo(ctx).To().Tag(rpcinfo.RetryPrevInstTag)
+	if !repeated && p.balancer.out.Load() == 0 {
+		return inner.GetPicker(p.all).Next(ctx, req)
 	}
-	return b.Loadbalancer.GetPicker(accepting)
+	well := kitex.Result{CacheKey: p.all.CacheKey} // made for this call, not cached
+	now := time.Now()
+	for _, instance := range p.all.Instances {
+		address := instance.Address().String()
+		h := p.balancer.instances.all()[address]
+		switch {
+		case h != nil && !repeated && h.try(now):
+			return instance
+		case (h == nil || !h.passedOver()) && address != before:
+			well.Instances = append(well.Instances, instance)
+		}
+	}
+	if len(well.Instances) == 0 {
+		return inner.GetPicker(p.all).Next(ctx, req)
+	}
+	return inner.GetPicker(well).Next(ctx, req)
+}
+
+// instance is that of a call, or nil if none is picked.
+func (b *balancer) instance(call rpcinfo.RPCInfo) *condition {
+	address := call.To().Address()
+	if address == nil {
+		return nil
+	}
+	return b.instances.get(address.String(), func() *condition { return &condition{service: call.To().ServiceName(), out: &b.out} })
+}
+
+func (b *balancer) usualOf(call rpcinfo.RPCInfo) *usual {
+	return b.usual.get(nameOf(call), func() *usual { return &usual{} })
 }
 
 // observe sees each attempt at one instance.
 func (b *balancer) observe(next endpoint.Endpoint) endpoint.Endpoint {
 	return func(ctx context.Context, req, resp any) error {
+		start := time.Now()
 		err := next(ctx, req, resp)
-		if errors.Is(err, kerrors.ErrGetConnection) && ctx.Err() == nil {
-			if address := rpcinfo.GetRPCInfo(ctx).To().Address(); address != nil {
-				b.refused.add(address.String())
-			}
+		call := rpcinfo.GetRPCInfo(ctx)
+		h := b.instance(call)
+		if h == nil {
+			return err
 		}
+		now := time.Now()
+		took := now.Sub(start)
+		if errors.Is(err, kerrors.ErrGetConnection) {
+			if ctx.Err() == nil || took >= connectTimeout {
+				h.refuses(now)
+			}
+			return err
+		}
+		if _, streams := resp.(*streaming.Result); streams {
+			if err == nil { // it is connected
+				h.good(start)
+			}
+			return err
+		}
+		b.learn(h, b.usualOf(call), judge(ctx, call, err, took), start, now)
 		return err
 	}
+}
+
+func (b *balancer) learn(h *condition, times *usual, how verdict, start, now time.Time) {
+	took := now.Sub(start)
+	slow := times.slow(took)
+	if how == answered {
+		times.add(took)
+	}
+	switch {
+	case slow || how == overloaded || how == lost:
+		h.poor(start, now)
+	case how == answered:
+		h.good(start)
+	}
+}
+
+// waitedInVain is told when a call that was not answered within wait asks another instance.
+func (b *balancer) waitedInVain(address string, call rpcinfo.RPCInfo, wait time.Duration) {
+	if h := b.instances.all()[address]; h != nil && b.usualOf(call).slow(wait) {
+		now := time.Now()
+		h.poor(now.Add(-wait), now)
+	}
+}
+
+// passedOver gives the addresses that are passed over, and until when.
+func (b *balancer) passedOver() map[string]time.Time {
+	found := map[string]time.Time{}
+	for address, h := range b.instances.all() {
+		if until := h.until.Load(); until != 0 {
+			found[address] = time.Unix(0, until)
+		}
+	}
+	return found
 }
 
 // openInTurn keeps a crowd of streams from being opened at once: all that come
@@ -105,14 +197,16 @@ func (b *balancer) openInTurn(next endpoint.Endpoint) endpoint.Endpoint {
 	}
 }
 
-// awaitTurn fails when the instance, meanwhile, is known not to accept connections.
+// awaitTurn fails when the instance, meanwhile, is known not to be well.
 func (b *balancer) awaitTurn(ctx context.Context) error {
+	h := b.instance(rpcinfo.GetRPCInfo(ctx))
+	well := h != nil && !h.passedOver()
 	select {
 	case b.opening <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if address := rpcinfo.GetRPCInfo(ctx).To().Address(); address != nil && b.refused.has(address.String()) {
+	if well && h.passedOver() {
 		<-b.opening
 		return errRefused
 	}
@@ -120,44 +214,3 @@ func (b *balancer) awaitTurn(ctx context.Context) error {
 }
 
 var errRefused = errors.New("the instance does not accept connections")
-
-// refusals remembers addresses for a while.
-type refusals struct {
-	until atomic.Int64 // when the last one is forgotten, in Unix nanoseconds
-	mu    sync.Mutex
-	times map[string]time.Time
-}
-
-func (r *refusals) any() bool { return time.Now().UnixNano() < r.until.Load() }
-
-func (r *refusals) add(address string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	for known, until := range r.times {
-		if now.After(until) {
-			delete(r.times, known)
-		}
-	}
-	if r.times == nil {
-		r.times = map[string]time.Time{}
-	}
-	r.times[address] = now.Add(avoidFor)
-	r.until.Store(now.Add(avoidFor).UnixNano())
-}
-
-func (r *refusals) has(address string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return time.Now().Before(r.times[address])
-}
-
-// now gives the addresses that are passed over, and until when.
-func (r *refusals) now() map[string]time.Time {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	all := map[string]time.Time{}
-	maps.Copy(all, r.times)
-	maps.DeleteFunc(all, func(_ string, until time.Time) bool { return time.Now().After(until) })
-	return all
-}

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// callTimeout bounds a call that sets no timeout of its own.
+	// callTimeout bounds a call for which no policy and no timeout of its own does.
 	callTimeout = 3 * time.Second
 	// connectTimeout bounds one attempt to reach one instance.
 	connectTimeout = 500 * time.Millisecond
@@ -35,15 +35,27 @@ const (
 )
 
 // ClientOptions make a generated client find its service in registry, name
-// caller as the one who calls, and tell tel how it is and how long each attempt of a call takes.
+// caller as the one who calls, follow the rules, and tell tel how it is and how
+// long each attempt of a call takes.
 func ClientOptions(caller string, registry *discovery.Registry, rules *Governance, tel *telemetry.Telemetry) ([]client.Option, error) {
 	times, err := newCallTimes(tel, "rpc.client.call.duration", "Time of each attempt of a call.")
 	if err != nil {
 		return nil, err
 	}
 	balancer := newBalancer()
+	if err := balancer.measure(tel.Meter); err != nil {
+		return nil, err
+	}
+	diagnosis := diagnosed{by: tel.Diagnosis, balancer: balancer}
+	var ruled []client.Option
+	if rules != nil {
+		if diagnosis.rules, err = newCallRules(rules.Policies, balancer, tel); err != nil {
+			return nil, err
+		}
+		ruled = diagnosis.rules.options(tel)
+	}
 	return slices.Concat(balancer.options(), tracedClient(tel), []client.Option{
-		client.WithSuite(diagnosed{by: tel.Diagnosis, balancer: balancer}),
+		client.WithSuite(diagnosis),
 		client.WithResolver(registry.Resolver()),
 		// Generated clients of services that stream set gRPC for everything; PurePayload takes that back.
 		client.WithTransportProtocol(transport.PurePayload),
@@ -60,7 +72,7 @@ func ClientOptions(caller string, registry *discovery.Registry, rules *Governanc
 			MaxIdlePerAddress: maxIdle, MaxIdleGlobal: 10 * maxIdle, MaxIdleTimeout: time.Minute,
 		}),
 		client.WithMiddleware(clientObserver(times)),
-	}), nil
+	}, ruled), nil
 }
 
 // tracedClient gives each call a span and sends along what the context carries.

@@ -60,13 +60,16 @@ func (*probes) String() string { return "/debug/diagnosis" }
 type diagnosed struct {
 	by       *telemetry.Diagnosis
 	balancer *balancer
+	rules    *callRules // nil: there are none
 }
 
 // Options implements client.Suite. It is called once for each client.
 func (d diagnosed) Options() []client.Option {
-	return []client.Option{client.WithDiagnosisService(&probes{of: d.by, early: map[string]func() any{
-		"passed_over": func() any { return d.balancer.refused.now() },
-	}})}
+	early := map[string]func() any{"passed_over": func() any { return d.balancer.passedOver() }}
+	if d.rules != nil {
+		early["breakers"] = func() any { return d.rules.states() }
+	}
+	return []client.Option{client.WithDiagnosisService(&probes{of: d.by, early: early})}
 }
 
 // String is what Kitex writes in its list of options.

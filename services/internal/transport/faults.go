@@ -46,6 +46,18 @@ func statusCode(code fault.Code) codes.Code {
 	}
 }
 
+// isUnsent tells whether a call did not leave this process.
+func isUnsent(err error) bool {
+	for _, unsent := range []error{
+		kerrors.ErrServiceDiscovery, kerrors.ErrLoadbalance, kerrors.ErrGetConnection, kerrors.ErrNoMoreInstance, kerrors.ErrCircuitBreak,
+	} {
+		if errors.Is(err, unsent) {
+			return true
+		}
+	}
+	return false
+}
+
 const (
 	extraCode    = "code"
 	extraFields  = "fields"
@@ -164,10 +176,8 @@ func decodeFault(service string, err error, unanswered fault.Code) error {
 	if isRefused(err) {
 		return fault.New(fault.Internal, "an internal error").Because(err)
 	}
-	for _, unsent := range []error{kerrors.ErrServiceDiscovery, kerrors.ErrLoadbalance, kerrors.ErrGetConnection, kerrors.ErrNoMoreInstance} {
-		if errors.Is(err, unsent) {
-			return fault.New(fault.Unavailable, "the %s service cannot be reached", service).Because(err)
-		}
+	if isUnsent(err) {
+		return fault.New(fault.Unavailable, "the %s service cannot be reached", service).Because(err)
 	}
 	return fault.New(unanswered, "the %s service did not answer in time", service).Because(err)
 }

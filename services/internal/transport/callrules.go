@@ -1,0 +1,252 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/bytedance/gopkg/cloud/circuitbreaker"
+	"github.com/cloudwego/kitex/client"
+	"github.com/cloudwego/kitex/pkg/circuitbreak"
+	"github.com/cloudwego/kitex/pkg/endpoint"
+	"github.com/cloudwego/kitex/pkg/kerrors"
+	"github.com/cloudwego/kitex/pkg/retry"
+	"github.com/cloudwego/kitex/pkg/rpcinfo"
+	"github.com/cloudwego/kitex/pkg/stats"
+	"github.com/cloudwego/kitex/pkg/streaming"
+
+	"github.com/kiteshop/kiteshop/services/internal/policy"
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
+)
+
+// callRules make a client's calls follow the policies of their methods: Kitex
+// repeats, here is said what and how often.
+type callRules struct {
+	methods  map[methodName]*method
+	byName   map[string]*method // as StockService/Reserve
+	breakers circuitbreaker.Panel
+	retries  *retry.Container
+	balancer *balancer
+	metrics  *callMetrics
+}
+
+type methodName struct{ service, method string }
+
+func nameOf(call rpcinfo.RPCInfo) methodName {
+	return methodName{call.Invocation().ServiceName(), call.Invocation().MethodName()}
+}
+
+// method is what a client has of one method.
+type method struct {
+	name   string
+	rule   atomic.Pointer[rule]
+	budget budget
+}
+
+// rule is a policy, with what Kitex wants to know of it at each attempt.
+type rule struct {
+	policy.Method
+	timeouts rpcinfo.Timeouts
+}
+
+// attemptTime is the time of one attempt.
+type attemptTime time.Duration
+
+// RPCTimeout implements rpcinfo.Timeouts.
+func (t attemptTime) RPCTimeout() time.Duration { return time.Duration(t) }
+
+// ReadWriteTimeout implements rpcinfo.Timeouts.
+func (t attemptTime) ReadWriteTimeout() time.Duration { return time.Duration(t) }
+
+// ConnectTimeout implements rpcinfo.Timeouts.
+func (t attemptTime) ConnectTimeout() time.Duration { return min(connectTimeout, time.Duration(t)) }
+
+func newCallRules(policies *policy.Policies, balancer *balancer, tel *telemetry.Telemetry) (*callRules, error) {
+	c := &callRules{methods: map[methodName]*method{}, byName: map[string]*method{}, balancer: balancer}
+	var err1, err2 error
+	c.breakers, err1 = newBreakers(c)
+	c.metrics, err2 = newCallMetrics(c, tel)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	for name := range policies.Now().Methods { // which there are no file changes
+		m := &method{name: name}
+		m.budget.denied = func() { c.metrics.denied(m.name) }
+		service, short, _ := strings.Cut(name, "/")
+		c.methods[methodName{service, short}], c.byName[name] = m, m
+	}
+	c.retries = retry.NewRetryContainer(
+		retry.WithContainerCBControl(&circuitbreak.Control{GetKey: func(ctx context.Context, _ any) (string, bool) {
+			return c.of(rpcinfo.GetRPCInfo(ctx)).name, true
+		}}),
+		retry.WithContainerCBPanel(budgets{methods: c}),
+		retry.WithCustomizeKeyFunc(func(_ context.Context, call rpcinfo.RPCInfo) string {
+			if m := c.of(call); m != nil {
+				return m.name
+			}
+			return ""
+		}),
+	)
+	policies.OnChange(c.apply)
+	return c, nil
+}
+
+// options make a client follow the rules.
+func (c *callRules) options(tel *telemetry.Telemetry) []client.Option {
+	options := []client.Option{
+		client.WithTimeoutProvider(c),
+		client.WithRetryContainer(c.retries),
+		client.WithTracer(c),
+		client.WithMiddleware(c.attempt),
+	}
+	if tel.Contributed == nil { // nobody reads what Kitex would measure for a tracer
+		options = append(options, client.WithStatsLevel(stats.LevelDisabled))
+	}
+	return options
+}
+
+// String is what Kitex writes in its list of options.
+func (*callRules) String() string { return "the policies" }
+
+// of is nil for a method that has no policy.
+func (c *callRules) of(call rpcinfo.RPCInfo) *method { return c.methods[nameOf(call)] }
+
+// apply takes the policies over. A call that is under way keeps what it began with.
+func (c *callRules) apply(set *policy.Set) {
+	for name, p := range set.Methods {
+		m := c.byName[name]
+		next := &rule{Method: p}
+		if p.Effect != policy.Stream {
+			next.timeouts = attemptTime(p.Attempt())
+		}
+		before := m.rule.Swap(next)
+		if before != nil && before.Attempts == p.Attempts && before.Hedge == p.Hedge {
+			continue
+		}
+		c.retries.DeletePolicy(name) // Kitex changes one that is in use without a lock
+		if p.Attempts > 1 {
+			c.retries.NotifyPolicyChange(name, c.retryPolicy(p))
+		}
+	}
+}
+
+func (c *callRules) retryPolicy(p policy.Method) retry.Policy {
+	failure := &retry.FailurePolicy{StopPolicy: stopPolicy(p.Attempts), ShouldResultRetry: &retry.ShouldResultRetry{
+		ErrorRetryWithCtx: c.repeats, RespRetryWithCtx: c.repeatsAnswer, NotRetryForTimeout: true,
+	}}
+	if p.Hedge == 0 {
+		return retry.BuildFailurePolicy(failure)
+	}
+	return retry.BuildMixedPolicy(&retry.MixedPolicy{RetryDelayMS: uint32(p.Hedge.Milliseconds()), FailurePolicy: *failure})
+}
+
+// Timeouts implements rpcinfo.TimeoutProvider: each attempt has its share.
+func (c *callRules) Timeouts(call rpcinfo.RPCInfo) rpcinfo.Timeouts {
+	if m := c.of(call); m != nil {
+		return m.rule.Load().timeouts
+	}
+	return nil
+}
+
+// call is what the attempts of one call know of each other.
+type call struct {
+	open     atomic.Int32 // attempts that were sent, and may yet be carried out
+	answered atomic.Bool
+	cause    atomic.Pointer[string] // why the next attempt is made; nil: the one before has not ended
+}
+
+type callInContext struct{}
+
+// Start implements stats.Tracer. It is the one place that Kitex has for what belongs to a call and not to an attempt.
+func (c *callRules) Start(ctx context.Context) context.Context {
+	return context.WithValue(ctx, callInContext{}, &call{})
+}
+
+// Finish implements stats.Tracer.
+func (*callRules) Finish(context.Context) {}
+
+// repeats tells whether an attempt that failed is followed by another. No
+// connection is not here: Kitex itself tries six instances, whatever the method.
+func (c *callRules) repeats(ctx context.Context, err error, attempt rpcinfo.RPCInfo) bool {
+	if ctx.Err() != nil || isUnsent(err) || isRefused(err) {
+		return false
+	}
+	cause := causeConnection
+	if kerrors.IsTimeoutError(err) {
+		cause = causeTimeout
+	}
+	return c.because(ctx, cause)
+}
+
+// repeatsAnswer is the same for an attempt that was answered.
+func (c *callRules) repeatsAnswer(ctx context.Context, _ any, attempt rpcinfo.RPCInfo) bool {
+	refused := attempt.Invocation().BizStatusErr()
+	return refused != nil && ctx.Err() == nil && codeOf(refused) == "overloaded" && c.because(ctx, causeOverloaded)
+}
+
+func (*callRules) because(ctx context.Context, cause string) bool {
+	if of, ok := ctx.Value(callInContext{}).(*call); ok {
+		of.cause.Store(&cause)
+	}
+	return true
+}
+
+// attempt sees each attempt of each call.
+func (c *callRules) attempt(next endpoint.Endpoint) endpoint.Endpoint {
+	return func(ctx context.Context, req, resp any) error {
+		info := rpcinfo.GetRPCInfo(ctx)
+		m := c.of(info)
+		of, _ := ctx.Value(callInContext{}).(*call)
+		if _, streams := resp.(*streaming.Result); streams || m == nil || of == nil {
+			return next(ctx, req, resp)
+		}
+		rule := m.rule.Load()
+		hedge := c.begin(m, rule, of, info)
+		if rule.Breaker > 0 && !c.breakers.IsAllowed(m.name) {
+			return of.ended(rule.Effect, unsent, kerrors.ErrServiceCircuitBreak)
+		}
+		of.open.Add(1)
+		start := time.Now()
+		err := next(ctx, req, resp)
+		how := judge(ctx, info, err, time.Since(start))
+		if how != lost && how != unclear {
+			of.open.Add(-1)
+		}
+		c.count(m, rule, how)
+		if won := how == answered && of.answered.CompareAndSwap(false, true); hedge {
+			c.metrics.hedged(m.name, won)
+		}
+		return of.ended(rule.Effect, how, err)
+	}
+}
+
+// begin notes an attempt, and tells whether the one before has not ended.
+func (c *callRules) begin(m *method, rule *rule, of *call, info rpcinfo.RPCInfo) (hedge bool) {
+	if _, repeated := info.To().Tag(rpcinfo.RetryTag); !repeated {
+		m.budget.earn()
+		return false
+	}
+	m.budget.spend()
+	if cause := of.cause.Swap(nil); cause != nil {
+		c.metrics.repeated(m.name, *cause)
+		return false
+	}
+	c.metrics.repeated(m.name, causeHedge)
+	if before, known := info.To().Tag(rpcinfo.RetryPrevInstTag); known {
+		c.balancer.waitedInVain(before, info, rule.Hedge)
+	}
+	return true
+}
+
+var errMayBeDone = errors.New("an attempt before this one was sent and not answered")
+
+// ended is what Kitex is told of an attempt. One that was surely not begun says
+// nothing of those before it, whose effect the caller must know to be possible.
+func (of *call) ended(effect policy.Effect, how verdict, err error) error {
+	if effect != policy.Read && (how == unsent || how == overloaded) && of.open.Load() > 0 {
+		return kerrors.ErrRPCTimeout.WithCause(errMayBeDone)
+	}
+	return err
+}
