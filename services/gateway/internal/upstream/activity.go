@@ -2,9 +2,6 @@ package upstream
 
 import (
 	"context"
-	"time"
-
-	"github.com/cloudwego/kitex/client/callopt"
 
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/activity"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/activity/activityservice"
@@ -13,11 +10,7 @@ import (
 	"github.com/kiteshop/kiteshop/services/internal/transport"
 )
 
-const (
-	activityService = "activity"
-	// activityTimeout bounds a call to activity, which works in memory.
-	activityTimeout = time.Second
-)
+const activityService = "activity"
 
 // Activity implements domain.Activity by calls to the activity service.
 type Activity struct {
@@ -51,7 +44,7 @@ func (a *Activity) Trending(ctx context.Context, kind string, limit int) ([]doma
 	if !known {
 		return nil, fault.Invalid("kind", "must be viewed, bought or both, not %q", kind)
 	}
-	resp, err := a.Client.GetTrending(ctx, &activity.GetTrendingReq{Kind: asked, Limit: int32(limit)}, callopt.WithRPCTimeout(activityTimeout))
+	resp, err := a.Client.GetTrending(ctx, &activity.GetTrendingReq{Kind: asked, Limit: int32(limit)})
 	if err != nil {
 		return nil, transport.ReadFault(activityService, err)
 	}

@@ -5,17 +5,12 @@ import (
 	"context"
 	"time"
 
-	"github.com/cloudwego/kitex/client/callopt"
-
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
 	"github.com/kiteshop/kiteshop/services/gateway/internal/domain"
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 	"github.com/kiteshop/kiteshop/services/internal/transport"
 )
-
-// importTimeout bounds one batch of an import.
-const importTimeout = 30 * time.Second
 
 const itemService = "item"
 
@@ -95,7 +90,7 @@ func (i Items) Import(ctx context.Context, rows []domain.ImportRow) ([]domain.Im
 			AddImages: row.AddImages, ImagesOnly: row.ImagesOnly,
 		}
 	}
-	resp, err := i.Client.ImportItems(ctx, req, callopt.WithRPCTimeout(importTimeout))
+	resp, err := i.Client.ImportItems(ctx, req)
 	if err != nil {
 		return nil, transport.WriteFault(itemService, err)
 	}

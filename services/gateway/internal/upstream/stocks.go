@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/cloudwego/kitex/client/callopt"
-
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/stock/stockservice"
 	"github.com/kiteshop/kiteshop/services/gateway/internal/domain"
@@ -104,7 +102,7 @@ func (s Stocks) Import(ctx context.Context, lines []domain.StockLine, set bool) 
 	for i, line := range lines {
 		req.Lines[i] = &stock.ImportLine{ItemId: line.ItemID, Key: line.Key, Quantity: line.Quantity, Policy: toPolicy(line.Policy)}
 	}
-	resp, err := s.Client.ImportStock(ctx, req, callopt.WithRPCTimeout(importTimeout))
+	resp, err := s.Client.ImportStock(ctx, req)
 	if err != nil {
 		return nil, transport.WriteFault(stockService, err)
 	}

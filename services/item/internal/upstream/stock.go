@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cloudwego/kitex/client/callopt"
 	"github.com/maypok86/otter/v2"
 	"github.com/maypok86/otter/v2/stats"
 	"golang.org/x/time/rate"
@@ -83,7 +82,9 @@ func (s *Stock) BatchAvailable(ctx context.Context, ids []int64) map[int64]int64
 // ask goes on when the caller that began it gives up: others wait for the answer too.
 func (s *Stock) ask(ctx context.Context, ids []int64) (map[int64]int64, error) {
 	req := &stock.BatchGetStockReq{ItemIds: ids}
-	resp, err := s.client.BatchGetStock(context.WithoutCancel(ctx), req, callopt.WithRPCTimeout(s.budget))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.budget)
+	defer cancel()
+	resp, err := s.client.BatchGetStock(ctx, req)
 	if err != nil {
 		return nil, err
 	}
