@@ -89,7 +89,9 @@ func (r *governed) ask() answer {
 }
 
 // sampled tells whether the trace of a request is recorded.
-func (r *governed) sampled() bool { return strings.HasSuffix(r.ask().header.Get("traceresponse"), "-01") }
+func (r *governed) sampled() bool {
+	return strings.HasSuffix(r.ask().header.Get("traceresponse"), "-01")
+}
 
 // logged tells whether a request has a line in the gateway's log, which it has before it is answered.
 func (r *governed) logged(id string) bool {

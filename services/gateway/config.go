@@ -20,6 +20,10 @@ type Config struct {
 	Currency string
 	// Record tells activity which items are looked at.
 	Record bool
+	// Access says who may ask.
+	Access Access
+	// Now is the clock.
+	Now func() time.Time
 	// NewID makes request ids and idempotency keys: unique and hard to guess.
 	NewID func() string
 
@@ -36,6 +40,7 @@ func DefaultConfig() Config {
 		HTTP:      "127.0.0.1:8889",
 		Currency:  "EUR",
 		Record:    true,
+		Now:       time.Now,
 		NewID:     newUUID,
 		Identity:  identity.Config{Required: true},
 		Discovery: discovery.Config{URL: "static://item=127.0.0.1:8888,stock=127.0.0.1:8890,activity=127.0.0.1:8894", Version: lifecycle.Version()},
@@ -49,6 +54,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.HTTP, "http", c.HTTP, "`address` for HTTP requests")
 	fs.StringVar(&c.Currency, "currency", c.Currency, "ISO 4217 `code` of the prices in product files")
 	fs.BoolVar(&c.Record, "record", c.Record, "tell activity which items are looked at")
+	c.Access.Flags(fs)
 	c.Policies.Flags(fs)
 	c.Identity.Flags(fs)
 	c.Discovery.Flags(fs)

@@ -30,7 +30,8 @@ import (
 // Service is the gateway with its ports open. Run makes it answer.
 type Service struct {
 	*lifecycle.Service
-	ln net.Listener
+	ln     net.Listener
+	scheme string
 }
 
 // New opens the ports, and fails when it cannot have one of them.
@@ -42,6 +43,9 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	tel.Log.InfoContext(ctx, "starting", config.Effective(&cfg))
 	if !currency.IsValid(cfg.Currency) {
 		return nil, fmt.Errorf("currency is %q; it must be an ISO 4217 code such as EUR", cfg.Currency)
+	}
+	if err := cfg.Access.check(); err != nil {
+		return nil, err
 	}
 	life, err := lifecycle.New(tel.Log, cfg.Lifecycle, tel.Metrics)
 	if err != nil {
@@ -83,12 +87,21 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 			return err
 		}})
 	}
-	ln, err := transport.Listen("http", cfg.HTTP)
+	files, err := newFiles(tel)
+	if err != nil {
+		return nil, err
+	}
+	access, err := openAccess(cfg, files, tel, life)
 	if err != nil {
 		return nil, err
 	}
 	connections := http.NewConnections()
-	hertz := server.New(append(traced(tel),
+	ln, secured, err := listen(cfg, files, connections, tel)
+	if err != nil {
+		return nil, err
+	}
+	life.Add(lifecycle.Background("files", files.run))
+	hertz := server.New(append(append(secured, traced(tel)...),
 		server.WithListener(ln),
 		server.WithStreamBody(true),
 		server.WithHandleMethodNotAllowed(true),
@@ -102,11 +115,14 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		server.WithDisablePrintRoute(true),
 	)...)
 	life.Add(httpPart(hertz, ln, connections))
-	if err := http.Register(hertz.Engine, connections, shop, rules.Policies, tel, cfg.NewID); err != nil {
+	if err := http.Register(hertz.Engine, connections, shop, access, rules.Policies, tel, cfg.NewID); err != nil {
 		return nil, err
 	}
-	return &Service{Service: life, ln: ln}, nil
+	return &Service{life, ln, access.Scheme()}, nil
 }
+
+// URL is what callers put before a path.
+func (s *Service) URL() string { return s.scheme + "://" + s.ln.Addr().String() }
 
 // Addr is where the gateway answers HTTP requests.
 func (s *Service) Addr() net.Addr { return s.ln.Addr() }

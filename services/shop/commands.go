@@ -23,30 +23,36 @@ func command(ctx context.Context, args []string, stdout io.Writer) error {
 	cfg := DefaultConfig()
 	open := &ffcli.Command{
 		Name:       "kiteshop",
-		ShortUsage: "kiteshop [flags] | import FILE | client | registry | reconcile | identity NAME... | backup DIRECTORY | restore BACKUP | move",
+		ShortUsage: "kiteshop [flags] | import FILE | client | registry | reconcile | identity NAME... | key | backup DIRECTORY | restore BACKUP | move",
 		ShortHelp:  "runs the whole shop in one process",
 		FlagSet:    config.FlagSet("kiteshop", &cfg),
 		Options:    config.Options(),
 		Exec: func(ctx context.Context, args []string) error {
 			if len(args) > 0 {
-				return fmt.Errorf("there is no command %q; there are import, client, registry, reconcile, identity, backup, restore and move, and no command runs the shop", args[0])
+				return fmt.Errorf("there is no command %q; there are import, client, registry, reconcile, identity, key, backup, restore and move, and no command runs the shop", args[0])
 			}
 			return run(ctx, cfg, stdout)
 		},
 	}
 	open.Subcommands = []*ffcli.Command{
-		importCommand(stdout), clientCommand(stdout), registryCommand(stdout), reconcileCommand(stdout), identityCommand(stdout),
+		importCommand(stdout), clientCommand(stdout), registryCommand(stdout), reconcileCommand(stdout), identityCommand(stdout), keyCommand(stdout),
 		backupCommand(stdout), restoreCommand(stdout), moveCommand(stdout),
 	}
 
-	sets := []*flag.FlagSet{open.FlagSet}
-	for _, command := range open.Subcommands {
-		sets = append(sets, command.FlagSet)
-	}
+	sets := flagSets(open)
 	if err := errors.Join(config.CheckEnvironment(os.Environ(), sets...), config.CheckArguments(args, sets...)); err != nil {
 		return err
 	}
 	return open.ParseAndRun(ctx, args)
+}
+
+// flagSets are those of a command and of all below it.
+func flagSets(command *ffcli.Command) []*flag.FlagSet {
+	sets := []*flag.FlagSet{command.FlagSet}
+	for _, sub := range command.Subcommands {
+		sets = append(sets, flagSets(sub)...)
+	}
+	return sets
 }
 
 func run(ctx context.Context, cfg Config, stdout io.Writer) error {

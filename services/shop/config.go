@@ -1,8 +1,10 @@
 package shop
 
 import (
+	"cmp"
 	"flag"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/term"
 
@@ -42,6 +44,7 @@ func (c *Config) Flags(fs *flag.FlagSet) {
 	fs.StringVar(&c.Gateway.Currency, "currency", c.Gateway.Currency, "ISO 4217 `code` of the prices in product files")
 	c.Item.Store.Flags(fs)
 	fs.BoolVar(&c.Item.Demo, "demo", c.Item.Demo, "put the tutorial's item 1024 with 100 units into an empty store")
+	c.Gateway.Access.Flags(fs)
 	c.Gateway.Policies.Flags(fs)
 	c.Gateway.Identity.Flags(fs)
 	c.Gateway.Discovery.Flags(fs)
@@ -54,6 +57,9 @@ func (c *Config) share() {
 	c.Item.Telemetry, c.Stock.Telemetry, c.Activity.Telemetry = c.Gateway.Telemetry, c.Gateway.Telemetry, c.Gateway.Telemetry
 	c.Item.Policies, c.Stock.Policies, c.Activity.Policies = c.Gateway.Policies, c.Gateway.Policies, c.Gateway.Policies
 	c.Item.Identity, c.Stock.Identity, c.Activity.Identity = c.Gateway.Identity, c.Gateway.Identity, c.Gateway.Identity
+	if c.Gateway.Access.Keys == "" { // so that key create, told nothing either, makes the first one
+		c.Gateway.Access.Keys, c.Gateway.Access.KeysOptional = filepath.Join(cmp.Or(c.Item.Store.Data, "data"), keysFile), true
+	}
 	if c.Gateway.Discovery.URL == inProcess {
 		c.Gateway.Discovery.Registry = discovery.NewMemory()
 	}

@@ -18,12 +18,16 @@ import (
 	"golang.org/x/term"
 
 	"github.com/kiteshop/kiteshop/services/internal/config"
+	"github.com/kiteshop/kiteshop/services/internal/discovery"
 )
 
 // importCommand sends a product file to a running shop.
 func importCommand(stdout io.Writer) *ffcli.Command {
 	fs := flag.NewFlagSet("import", flag.ContinueOnError)
 	address := fs.String("gateway", "http://127.0.0.1:8889", "`URL` of the running shop")
+	authority := fs.String("ca", "", "PEM `file` of the authorities whose certificates are trusted; empty: those of the system")
+	var key discovery.Secret
+	fs.Var(&key, "key", "API `key` with the scope admin, if the shop has keys; from the environment, as KITESHOP_KEY, or a file only")
 	set := fs.Bool("set-stock", false, "make the stock what the file says, also of items imported before")
 	return &ffcli.Command{
 		Name:       "import",
@@ -35,7 +39,11 @@ func importCommand(stdout io.Writer) *ffcli.Command {
 			if len(args) != 1 {
 				return fmt.Errorf("import takes one file after its flags, and was given %q", args)
 			}
-			return importFile(ctx, *address, args[0], *set, stdout)
+			client, err := shopClient(*authority, string(key))
+			if err != nil {
+				return err
+			}
+			return importFile(ctx, client, *address, args[0], *set, stdout)
 		},
 	}
 }
@@ -53,7 +61,7 @@ type importReport struct {
 	Detail     string // of a problem
 }
 
-func importFile(ctx context.Context, gateway, path string, set bool, stdout io.Writer) error {
+func importFile(ctx context.Context, client *http.Client, gateway, path string, set bool, stdout io.Writer) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err
@@ -73,7 +81,7 @@ func importFile(ctx context.Context, gateway, path string, set bool, stdout io.W
 		return err
 	}
 	request.Header.Set("Content-Type", "text/csv")
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("no shop answers at %s; start it with \"go run .\", or name another with -gateway", gateway)
 	}

@@ -133,7 +133,7 @@ func (s *Shop) Banner() string {
 	return fmt.Sprintf(`
 Kiteshop is open.
 
-  gateway   http://%s      admin %s
+  gateway   %s      admin %s
   item      %s (Kitex)      admin %s
   stock     %s (Kitex)      admin %s
   activity  %s (Kitex)      admin %s
@@ -141,12 +141,12 @@ Kiteshop is open.
 
 Try, in another terminal:
 
-  curl 'http://%[1]s/api/item?id=1024'
-  curl 'http://%[1]s/api/v1/items?limit=5'
+  curl '%[1]s/api/item?id=1024'
+  curl '%[1]s/api/v1/items?limit=5'
   go run . import FILE.csv
   go run . client
 
 Ctrl-C stops it.
-`, s.Addr(), s.gateway.AdminAddr(), s.item.Addr(), s.item.AdminAddr(), s.stock.Addr(), s.stock.AdminAddr(),
+`, s.gateway.URL(), s.gateway.AdminAddr(), s.item.Addr(), s.item.AdminAddr(), s.stock.Addr(), s.stock.AdminAddr(),
 		s.activity.Addr(), s.activity.AdminAddr(), s.store)
 }

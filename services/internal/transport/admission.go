@@ -25,7 +25,7 @@ import (
 // admission lets into each method as many calls as its policy says, lets as many
 // wait, in the order of their coming, and refuses the rest.
 type admission struct {
-	gates   map[served]*gate // of all methods that have a policy; nobody changes it
+	gates   map[served]*gate        // of all methods that have a policy; nobody changes it
 	known   atomic.Pointer[[]*gate] // of those that are served; nil: none is yet
 	refused metric.Int64Counter
 	labels  *telemetry.Labels[refusal]

@@ -21,7 +21,7 @@ const (
 	closeInterval = 10 * time.Millisecond
 	// writeTimeout is how long the reader of a stream may take nothing.
 	writeTimeout = 10 * time.Second
-	// unsentBytes bounds what waits to be sent on a stream; Linux doubles it.
+	// unsentBytes bounds what waits to be sent on a stream.
 	unsentBytes = 16 << 10
 	// unreadBytes is how much the reader of a stream may send meanwhile, and
 	// unreadInterval how often that is looked at.
@@ -41,11 +41,23 @@ type Connections struct {
 
 type connection struct {
 	network.Conn
-	raw   netpoll.Connection
-	alive context.Context // ends when the other side closes it
+	socket
+	alive context.Context // of the latest request, ends when the other side closes the connection
 	busy  bool
 	since time.Time          // of being busy or not
 	end   context.CancelFunc // of the stream that is sent on it; nil: there is none
+}
+
+// socket is what Hertz does not tell of a connection.
+type socket interface {
+	// onClose has closed called when the connection is closed.
+	onClose(closed func())
+	// hangUp ends a connection that waits for a request.
+	hangUp()
+	// setUnsent bounds how many bytes wait to be sent; Linux doubles it.
+	setUnsent(bytes int) error
+	// unread is how much came ahead of being asked for, in bytes.
+	unread() int
 }
 
 type connectionKey struct{}
@@ -58,33 +70,68 @@ func NewConnections() *Connections {
 
 // OnConnect makes a connection known until it is closed.
 func (cs *Connections) OnConnect(ctx context.Context, conn network.Conn) context.Context {
-	wrapped, ok := conn.(*hertznetpoll.Conn)
-	if !ok {
+	of := socketOf(ctx, conn)
+	if of == nil {
 		return ctx
 	}
-	raw, ok := wrapped.Conn.(netpoll.Connection)
-	if !ok {
-		return ctx
-	}
-	c := &connection{Conn: conn, raw: raw, alive: ctx, since: time.Now()}
+	c := &connection{Conn: conn, socket: of, since: time.Now()}
 	cs.mu.Lock()
 	cs.known[c] = struct{}{}
 	cs.mu.Unlock()
-	_ = raw.AddCloseCallback(func(netpoll.Connection) error { // it never fails
+	of.onClose(func() {
 		cs.mu.Lock()
 		defer cs.mu.Unlock()
 		delete(cs.known, c)
-		return nil
 	})
 	return context.WithValue(ctx, connectionKey{}, c)
 }
+
+// socketOf is nil for a connection of neither netpoll nor ListenTLS.
+func socketOf(ctx context.Context, conn network.Conn) socket {
+	if secured, ok := ctx.Value(acceptedKey{}).(*tlsConn); ok {
+		return secured
+	}
+	wrapped, ok := conn.(*hertznetpoll.Conn)
+	if !ok {
+		return nil
+	}
+	raw, ok := wrapped.Conn.(netpoll.Connection)
+	if !ok {
+		return nil
+	}
+	return netpollSocket{conn, raw}
+}
+
+type netpollSocket struct {
+	conn network.Conn
+	raw  netpoll.Connection
+}
+
+func (s netpollSocket) onClose(closed func()) {
+	_ = s.raw.AddCloseCallback(func(netpoll.Connection) error { // it never fails
+		closed()
+		return nil
+	})
+}
+
+func (s netpollSocket) hangUp() { _ = s.conn.Close() }
+
+func (s netpollSocket) setUnsent(bytes int) error {
+	file, ok := s.raw.(netpoll.Conn)
+	if !ok {
+		return nil
+	}
+	return syscall.SetsockoptInt(file.Fd(), syscall.SOL_SOCKET, syscall.SO_SNDBUF, bytes)
+}
+
+func (s netpollSocket) unread() int { return s.conn.Len() }
 
 // mark notes that the connection of ctx has a request to answer, or has none.
 func (cs *Connections) mark(ctx context.Context, busy bool) {
 	if c, ok := ctx.Value(connectionKey{}).(*connection); ok {
 		cs.mu.Lock()
 		defer cs.mu.Unlock()
-		c.busy, c.since = busy, time.Now()
+		c.busy, c.since, c.alive = busy, time.Now(), ctx
 	}
 }
 
@@ -126,7 +173,7 @@ func (cs *Connections) Watch() {
 		}
 		cs.mu.Lock()
 		for c := range cs.known {
-			if c.end != nil && c.Len() > unreadBytes {
+			if c.end != nil && c.unread() > unreadBytes {
 				c.end()
 			}
 		}
@@ -140,11 +187,7 @@ func (c *connection) bound() error {
 	if err := c.SetWriteTimeout(writeTimeout); err != nil {
 		return err
 	}
-	file, ok := c.raw.(netpoll.Conn)
-	if !ok {
-		return nil
-	}
-	return syscall.SetsockoptInt(file.Fd(), syscall.SOL_SOCKET, syscall.SO_SNDBUF, unsentBytes)
+	return c.setUnsent(unsentBytes)
 }
 
 // Drain ends streams at once, and closes connections that have become quiet, until
@@ -155,7 +198,7 @@ func (cs *Connections) Drain(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		for _, c := range cs.idle() {
-			_ = c.Close()
+			c.hangUp()
 		}
 		select {
 		case <-tick.C:

@@ -49,7 +49,7 @@ func newDocumentation() (documentation, error) {
 	_, rest, _ := strings.Cut(html.String(), "<style>")
 	style, _, _ := strings.Cut(rest, "</style>")
 	hash := sha256.Sum256([]byte(style))
-	policy := fmt.Sprintf("default-src 'self'; style-src 'sha256-%s'", base64.StdEncoding.EncodeToString(hash[:]))
+	policy := fmt.Sprintf("default-src 'self'; style-src 'sha256-%s'; frame-ancestors 'none'", base64.StdEncoding.EncodeToString(hash[:]))
 	return documentation{openAPI, html.Bytes(), policy}, nil
 }
 

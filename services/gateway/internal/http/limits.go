@@ -111,8 +111,11 @@ func (l *limits) refuse(ctx context.Context, c *app.RequestContext, reason strin
 	c.Abort()
 }
 
-// caller is who asks: the address that the connection comes from.
+// caller is who asks: by its key or token, else by the address that the connection comes from.
 func caller(c *app.RequestContext) string {
+	if known, ok := callerOf(c); ok {
+		return known.ID
+	}
 	return sourceOf(c.RemoteAddr().String())
 }
 

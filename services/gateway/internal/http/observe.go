@@ -28,9 +28,9 @@ type answered struct {
 	status        int
 }
 
-func (a answered) attributes() []attribute.KeyValue {
+func (a answered) attributes(scheme string) []attribute.KeyValue {
 	attrs := []attribute.KeyValue{
-		semconv.HTTPRequestMethodKey.String(a.method), semconv.HTTPResponseStatusCode(a.status), semconv.URLScheme("http"),
+		semconv.HTTPRequestMethodKey.String(a.method), semconv.HTTPResponseStatusCode(a.status), semconv.URLScheme(scheme),
 	}
 	if a.route != "" {
 		attrs = append(attrs, semconv.HTTPRoute(a.route))
@@ -42,11 +42,11 @@ func (a answered) attributes() []attribute.KeyValue {
 }
 
 // counted counts the requests that are being answered.
-func counted(tel *telemetry.Telemetry) (app.HandlerFunc, error) {
+func counted(tel *telemetry.Telemetry, scheme string) (app.HandlerFunc, error) {
 	active, err := tel.Meter.Int64UpDownCounter("http.server.active_requests", metric.WithUnit("{request}"),
 		metric.WithDescription("Requests that are being answered, streams too."))
 	labels := telemetry.NewLabels(func(method string) []attribute.KeyValue {
-		return []attribute.KeyValue{semconv.HTTPRequestMethodKey.String(method), semconv.URLScheme("http")}
+		return []attribute.KeyValue{semconv.HTTPRequestMethodKey.String(method), semconv.URLScheme(scheme)}
 	})
 	return func(ctx context.Context, c *app.RequestContext) {
 		label := labels.Get(method(c)).Add
@@ -57,12 +57,12 @@ func counted(tel *telemetry.Telemetry) (app.HandlerFunc, error) {
 }
 
 // observer gives each request an id, measures it, and writes one line about it to the log.
-func observer(tel *telemetry.Telemetry, newID func() string) (app.HandlerFunc, error) {
+func observer(tel *telemetry.Telemetry, scheme string, newID func() string) (app.HandlerFunc, error) {
 	duration, err := tel.Durations("http.server.request.duration", "Time from the request's arrival to the answer.")
 	if err != nil {
 		return nil, err
 	}
-	labels := telemetry.NewLabels(answered.attributes)
+	labels := telemetry.NewLabels(func(a answered) []attribute.KeyValue { return a.attributes(scheme) })
 	return func(ctx context.Context, c *app.RequestContext) {
 		start := time.Now()
 		id := string(c.GetHeader(headerRequestID))
@@ -71,7 +71,6 @@ func observer(tel *telemetry.Telemetry, newID func() string) (app.HandlerFunc, e
 		}
 		ctx = telemetry.WithRequestID(ctx, id)
 		c.Header(headerRequestID, id)
-		c.Header("X-Content-Type-Options", "nosniff")
 
 		c.Next(ctx)
 
@@ -86,6 +85,9 @@ func observer(tel *telemetry.Telemetry, newID func() string) (app.HandlerFunc, e
 		attrs := []slog.Attr{
 			slog.String("method", string(c.Method())), slog.String("path", string(c.Path())),
 			slog.Int("status", status), slog.Duration("took", took),
+		}
+		if caller, known := callerOf(c); known {
+			attrs = append(attrs, slog.String("caller", caller.ID))
 		}
 		if err := causes(c); err != nil {
 			attrs = append(attrs, slog.Any("error", err))

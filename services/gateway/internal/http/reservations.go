@@ -74,7 +74,7 @@ func (h *Handler) step(name string) handler {
 		case "fulfil":
 			var input fulfilInput
 			err = decodeOptionalBody(c, &input, typeJSON)
-			step.Actor = input.Actor
+			step.Actor = actor(c, input.Actor)
 		default:
 			err = decodeOptionalBody(c, &struct{}{}, typeJSON)
 		}

@@ -39,12 +39,12 @@ type Handler struct {
 // Register adds the routes to router, whose connections are known to
 // connections, and limits the requests as rules say. newID makes request ids
 // and idempotency keys.
-func Register(router *hertzroute.Engine, connections *Connections, shop *domain.Shop, rules *policy.Policies, tel *telemetry.Telemetry, newID func() string) error {
-	observe, err := observer(tel, newID)
+func Register(router *hertzroute.Engine, connections *Connections, shop *domain.Shop, access Access, rules *policy.Policies, tel *telemetry.Telemetry, newID func() string) error {
+	observe, err := observer(tel, access.Scheme(), newID)
 	if err != nil {
 		return err
 	}
-	count, err := counted(tel)
+	count, err := counted(tel, access.Scheme())
 	if err != nil {
 		return err
 	}
@@ -60,15 +60,24 @@ func Register(router *hertzroute.Engine, connections *Connections, shop *domain.
 	if err != nil {
 		return err
 	}
+	guard, err := newGuard(access, tel)
+	if err != nil {
+		return err
+	}
 	h := &Handler{shop: shop, connections: connections, events: events, newID: newID, docs: docs}
-	router.Use(connections.handler, count, spans(tel), observe, recoverer(tel), limits.handler)
+	router.Use(connections.handler, count, spans(tel, access.Scheme()), observe, recoverer(tel), protect(access.TLS))
+	if len(access.Origins) > 0 {
+		router.Use(cors(access.Origins))
+	}
+	router.Use(guard.authenticate, limits.handler)
 	router.NoRoute(answer(notFound))
 	router.NoMethod(answer(h.methodNotAllowed))
 
 	for _, r := range h.routes() {
-		router.Handle(r.method, r.path, answer(r.handler))
+		handle := answer(guard.permitted(r.scope, r.handler))
+		router.Handle(r.method, r.path, handle)
 		if r.method == consts.MethodGet {
-			router.HEAD(r.path, answer(r.handler))
+			router.HEAD(r.path, handle)
 		}
 	}
 	return nil
@@ -77,34 +86,36 @@ func Register(router *hertzroute.Engine, connections *Connections, shop *domain.
 // route is one line of the HTTP surface, which openapi.json describes.
 type route struct {
 	method, path string
-	handler      handler
+	// scope is what a key must be good for, once there is one. Reads are open.
+	scope   domain.Scope
+	handler handler
 }
 
 func (h *Handler) routes() []route {
 	return []route{
-		{"GET", docsPath, h.getDocs},
-		{"GET", openAPIPath, h.getOpenAPI},
-		{"GET", "/api/item", h.tutorialItem},
-		{"GET", "/api/v1/items", h.listItems},
-		{"POST", "/api/v1/items", h.createItem},
-		{"GET", "/api/v1/items/:id", h.getItem},
-		{"PATCH", "/api/v1/items/:id", h.updateItem},
-		{"DELETE", "/api/v1/items/:id", h.deleteItem},
-		{"POST", "/api/v1/imports", h.importItems},
-		{"GET", "/api/v1/trending", h.trending},
-		{"GET", "/api/v1/stock", h.listStock},
-		{"GET", "/api/v1/stock/:item_id", h.getStock},
-		{"PUT", "/api/v1/stock/:item_id", h.setStock},
-		{"PATCH", "/api/v1/stock/:item_id", h.configureStock},
-		{"GET", watchPath, h.watchStock},
-		{"GET", "/api/v1/stock/:item_id/movements", h.listMovements},
-		{"POST", "/api/v1/stock/:item_id/movements", h.createMovement},
-		{"GET", "/api/v1/reservations", h.listReservations},
-		{"POST", "/api/v1/reservations", h.reserve},
-		{"GET", "/api/v1/reservations/:id", h.getReservation},
-		{"POST", "/api/v1/reservations/:id/commit", h.step("commit")},
-		{"POST", "/api/v1/reservations/:id/fulfil", h.step("fulfil")},
-		{"POST", "/api/v1/reservations/:id/release", h.step("release")},
-		{"POST", "/api/v1/reservations/:id/extend", h.step("extend")},
+		{"GET", docsPath, domain.Read, h.getDocs},
+		{"GET", openAPIPath, domain.Read, h.getOpenAPI},
+		{"GET", "/api/item", domain.Read, h.tutorialItem},
+		{"GET", "/api/v1/items", domain.Read, h.listItems},
+		{"POST", "/api/v1/items", domain.Write, h.createItem},
+		{"GET", "/api/v1/items/:id", domain.Read, h.getItem},
+		{"PATCH", "/api/v1/items/:id", domain.Write, h.updateItem},
+		{"DELETE", "/api/v1/items/:id", domain.Admin, h.deleteItem},
+		{"POST", "/api/v1/imports", domain.Admin, h.importItems},
+		{"GET", "/api/v1/trending", domain.Read, h.trending},
+		{"GET", "/api/v1/stock", domain.Read, h.listStock},
+		{"GET", "/api/v1/stock/:item_id", domain.Read, h.getStock},
+		{"PUT", "/api/v1/stock/:item_id", domain.Write, h.setStock},
+		{"PATCH", "/api/v1/stock/:item_id", domain.Admin, h.configureStock},
+		{"GET", watchPath, domain.Read, h.watchStock},
+		{"GET", "/api/v1/stock/:item_id/movements", domain.Read, h.listMovements},
+		{"POST", "/api/v1/stock/:item_id/movements", domain.Write, h.createMovement},
+		{"GET", "/api/v1/reservations", domain.Read, h.listReservations},
+		{"POST", "/api/v1/reservations", domain.Write, h.reserve},
+		{"GET", "/api/v1/reservations/:id", domain.Read, h.getReservation},
+		{"POST", "/api/v1/reservations/:id/commit", domain.Write, h.step("commit")},
+		{"POST", "/api/v1/reservations/:id/fulfil", domain.Write, h.step("fulfil")},
+		{"POST", "/api/v1/reservations/:id/release", domain.Write, h.step("release")},
+		{"POST", "/api/v1/reservations/:id/extend", domain.Write, h.step("extend")},
 	}
 }

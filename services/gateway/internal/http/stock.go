@@ -92,7 +92,7 @@ func (h *Handler) setStock(ctx context.Context, c *app.RequestContext) error {
 	}
 	stock, err := h.shop.SetStock(ctx, domain.Count{
 		ItemID: id, OnHand: *input.OnHand, Version: *input.Version,
-		Reference: input.Reference, Location: input.Location, Actor: input.Actor, Key: key,
+		Reference: input.Reference, Location: input.Location, Actor: actor(c, input.Actor), Key: key,
 	})
 	if err != nil {
 		return err
@@ -199,7 +199,7 @@ func (h *Handler) createMovement(ctx context.Context, c *app.RequestContext) err
 	}
 	movement, stock, err := h.shop.Adjust(ctx, domain.Adjustment{
 		ItemID: id, Delta: input.Delta, Reason: input.Reason, Reference: input.Reference, Location: input.Location,
-		Actor: input.Actor, Key: key,
+		Actor: actor(c, input.Actor), Key: key,
 	})
 	if err != nil {
 		return err
@@ -229,5 +229,5 @@ func (h *Handler) idempotencyKey(c *app.RequestContext) (string, error) {
 		return "", fault.Invalid(headerIdempotencyKey, "must be 1 to 255 printable ASCII characters")
 	}
 	c.Header(headerIdempotencyKey, keys[0])
-	return keys[0], nil
+	return ownKey(c, keys[0]), nil
 }

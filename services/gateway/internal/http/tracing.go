@@ -16,7 +16,7 @@ import (
 )
 
 // spans gives each request a span below the caller's, and tells the caller which in traceresponse.
-func spans(tel *telemetry.Telemetry) app.HandlerFunc {
+func spans(tel *telemetry.Telemetry, scheme string) app.HandlerFunc {
 	if tel.Contributed != nil {
 		return tel.Contributed.HTTPSpans(nameSpan)
 	}
@@ -29,7 +29,7 @@ func spans(tel *telemetry.Telemetry) app.HandlerFunc {
 		nameSpan(ctx, c)
 		c.Next(ctx)
 		if span.IsRecording() {
-			describe(span, c)
+			describe(span, c, scheme)
 		}
 	}
 }
@@ -41,10 +41,10 @@ func nameSpan(ctx context.Context, c *app.RequestContext) {
 	}
 }
 
-func describe(span trace.Span, c *app.RequestContext) {
+func describe(span trace.Span, c *app.RequestContext, scheme string) {
 	span.SetAttributes(
 		semconv.HTTPRequestMethodKey.String(method(c)),
-		semconv.URLScheme("http"),
+		semconv.URLScheme(scheme),
 		semconv.URLPath(string(c.Path())),
 		semconv.HTTPResponseStatusCode(c.Response.StatusCode()),
 		semconv.UserAgentOriginal(string(c.UserAgent())))

@@ -30,6 +30,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// noKeys are those of a shop that is open to all.
+type noKeys struct{ domain.Keys }
+
+func (noKeys) Any() bool { return false }
+
 // catalogue has items 1 to 9.
 type catalogue struct{ domain.Items }
 
@@ -109,7 +114,7 @@ func serveShop(t *testing.T, rules string, stocks interface {
 	connections := NewConnections()
 	hertz := server.New(server.WithListener(ln), server.WithStreamBody(true), server.WithOnConnect(connections.OnConnect),
 		server.WithSenseClientDisconnection(true), server.WithHandleMethodNotAllowed(true))
-	if err := Register(hertz.Engine, connections, shop, policies, tel, func() string { return "id" }); err != nil {
+	if err := Register(hertz.Engine, connections, shop, Access{Keys: noKeys{}}, policies, tel, func() string { return "id" }); err != nil {
 		t.Fatal(err)
 	}
 	go connections.Watch()
