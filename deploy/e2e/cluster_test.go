@@ -54,8 +54,6 @@ func TestCluster(t *testing.T) {
 	c.step("what was acknowledged survives the pods", c.restart)
 	c.step("a pod of stock is deleted under load", func() (string, error) { return c.deleteUnderLoad("stock") })
 	c.step("the database is deleted under load", func() (string, error) { return c.deleteUnderLoad("postgresql") })
-	c.step("upgrade under load", c.upgrade)
-	c.step("rollback", c.rollback)
 	c.step("memory in use", c.memory)
 	c.step("the volume of the database is not deleted by mistake", c.refuseLoss)
 	c.step("uninstall leaves nothing", c.uninstall)

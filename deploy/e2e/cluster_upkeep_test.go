@@ -86,40 +86,6 @@ func deleteOne(room string) error {
 	return rolledOut(namespace, target, "deployment/item", "deployment/stock")
 }
 
-// upgrade replaces every pod of ours while one in the cluster goes on asking.
-func (c *cluster) upgrade() (string, error) {
-	pod := fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"load","namespace":%q},"spec":{"restartPolicy":"Never",
-		"securityContext":{"runAsNonRoot":true,"runAsUser":65532,"seccompProfile":{"type":"RuntimeDefault"}},
-		"containers":[{"name":"load","image":%q,"args":["-gateway","http://gateway:8889","-repeat","90s"],
-		"securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]}}}]}}`, namespace, image("smoke"))
-	if _, err := runWith(pod, "kubectl", "apply", "--filename", "-"); err != nil {
-		return "", err
-	}
-	if _, err := run("kubectl", "wait", "--namespace", namespace, "pod/load", "--for", "condition=Ready", "--timeout", "60s"); err != nil {
-		return "", err
-	}
-	if _, err := c.helm("upgrade", "--set", "gateway.config.log-level=debug,item.config.log-level=debug,stock.config.log-level=debug", "--wait", "--timeout", "5m"); err != nil {
-		return "", err
-	}
-	_, waitErr := run("kubectl", "wait", "--namespace", namespace, "pod/load", "--for", "jsonpath={.status.phase}=Succeeded", "--timeout", "180s")
-	logs, err := run("kubectl", "logs", "--namespace", namespace, "load", "--tail", "1")
-	if err = errors.Join(waitErr, err); err != nil {
-		return "", fmt.Errorf("%s%w", logs, err)
-	}
-	return "every item, stock and gateway replaced; the tests beside it: " + strings.TrimSpace(logs), nil
-}
-
-func (c *cluster) rollback() (string, error) {
-	if _, err := run("helm", "rollback", "shop", "1", "--namespace", namespace, "--wait", "--timeout", "5m"); err != nil {
-		return "", err
-	}
-	level, err := run("kubectl", "get", "configmap", "gateway", "--namespace", namespace, "--output", "jsonpath={.data.KITESHOP_LOG_LEVEL}")
-	if err == nil && level != "" {
-		err = fmt.Errorf("the setting of the upgrade is still %s", level)
-	}
-	return "the settings are those of the install", err
-}
-
 func (c *cluster) memory() (string, error) {
 	output, _ := run("kubectl", "top", "pods", "--namespace", namespace, "--no-headers")
 	seen := []string{"in MiB where the cluster measures it"}
@@ -215,9 +181,6 @@ func (c *cluster) unreachable() (string, error) {
 
 func (c *cluster) uninstall() (string, error) {
 	if _, err := run("helm", "uninstall", "shop", "--namespace", namespace, "--wait", "--timeout", "3m"); err != nil {
-		return "", err
-	}
-	if _, err := run("kubectl", "delete", "pod", "load", "--namespace", namespace); err != nil {
 		return "", err
 	}
 	var left string

@@ -20,29 +20,14 @@ const received, sold = 7, 2
 
 func main() {
 	gateway := flag.String("gateway", "http://127.0.0.1:8889", "`URL` of the shop")
-	within := flag.Duration("within", time.Minute, "longest `time` that one test may take")
-	repeat := flag.Duration("repeat", 0, "`time` to go on for with test after test; 0: one test")
+	within := flag.Duration("within", time.Minute, "longest `time` that the test may take")
 	flag.Parse()
-	if err := tests(*gateway, *within, *repeat); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), *within)
+	err := test(ctx, *gateway)
+	cancel()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "smoke:", err)
 		os.Exit(1)
-	}
-}
-
-// tests goes on until the time is over or a test fails.
-func tests(gateway string, within, repeat time.Duration) error {
-	end := time.Now().Add(repeat)
-	for passed := 1; ; passed++ {
-		ctx, cancel := context.WithTimeout(context.Background(), within)
-		err := test(ctx, gateway)
-		cancel()
-		if err != nil {
-			return fmt.Errorf("test %d: %w", passed, err)
-		}
-		if time.Now().After(end) {
-			fmt.Printf("passed %d\n", passed)
-			return nil
-		}
 	}
 }
 
