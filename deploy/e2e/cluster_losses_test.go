@@ -19,8 +19,8 @@ import (
 const (
 	// before is the commit whose charts and programs are upgraded from, and beforeTag what its images are tagged with.
 	before, beforeTag = "9929dfd", "0.0.9"
-	// enough is how many requests each case has at least.
-	enough = 10_000
+	// enough is how many requests each case has at least, and usual how many a second.
+	enough, usual = 10_000, 300
 	// caseTime bounds a case.
 	caseTime = 10 * time.Minute
 )
@@ -170,16 +170,21 @@ func gone() error {
 
 // evicted does what a drain of the node does to one pod.
 func evicted(room string) error {
-	pod, err := run("kubectl", "get", "pods", "--namespace", namespace, "--selector", "app.kubernetes.io/name="+room, "--output", "jsonpath={.items[0].metadata.name}")
-	if err != nil {
-		return err
+	pods, err := podsOf(room)
+	if err != nil || len(pods) == 0 {
+		return fmt.Errorf("%s has %d pods, error %w", room, len(pods), err)
 	}
-	eviction := fmt.Sprintf(`{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":%q,"namespace":%q}}`, pod, namespace)
-	path := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s/eviction", namespace, pod)
-	if _, err := runWith(eviction, "kubectl", "create", "--raw", path, "--filename", "-"); err != nil {
+	if err := evict(pods[0]); err != nil {
 		return err
 	}
 	return errors.Join(rolledOut(namespace, "deployment/"+room), gone())
+}
+
+func evict(pod string) error {
+	eviction := fmt.Sprintf(`{"apiVersion":"policy/v1","kind":"Eviction","metadata":{"name":%q,"namespace":%q}}`, pod, namespace)
+	path := fmt.Sprintf("/api/v1/namespaces/%s/pods/%s/eviction", namespace, pod)
+	_, err := runWith(eviction, "kubectl", "create", "--raw", path, "--filename", "-")
+	return err
 }
 
 func away(target string) error {
@@ -204,13 +209,24 @@ type loss struct {
 // refusalsAllowed lets a case have answers 503 with Retry-After.
 const refusalsAllowed = true
 
+// demand is how much a case asks.
+type demand struct {
+	rate  int // requests in a second
+	least int // requests
+}
+
 // underLoad disturbs the shop while a pod asks it, and notes what was lost.
 func (c *cluster) underLoad(name string, disturb func() error, refusals ...bool) {
+	c.t.Helper()
+	c.underLoadOf(demand{usual, enough}, name, disturb, refusals...)
+}
+
+func (c *cluster) underLoadOf(d demand, name string, disturb func() error, refusals ...bool) {
 	c.t.Helper()
 	if c.losses == nil {
 		c.losses = []string{"CASE\tREQUESTS\tFAILED\tREFUSED\tSTOCK UNKNOWN\tP50 MS\tP99 MS\tLONGEST MS\tRESERVED\tLEDGER"}
 	}
-	seen, err := c.measure(disturb)
+	seen, err := c.measure(d, disturb)
 	c.losses = append(c.losses, fmt.Sprintf("%s\t%d\t%d\t%d\t%d\t%.1f\t%.1f\t%.0f\t%d\t%s",
 		name, seen.Requests, seen.Failed, seen.Refused, seen.Unknown, seen.P50, seen.P99, seen.Longest, seen.Held, seen.Ledger))
 	c.t.Log(c.losses[len(c.losses)-1])
@@ -223,11 +239,11 @@ func (c *cluster) underLoad(name string, disturb func() error, refusals ...bool)
 	}
 }
 
-func (c *cluster) measure(disturb func() error) (seen loss, err error) {
+func (c *cluster) measure(d demand, disturb func() error) (seen loss, err error) {
 	pod := fmt.Sprintf(`{"apiVersion":"v1","kind":"Pod","metadata":{"name":"load","namespace":%q},"spec":{"restartPolicy":"Never",
 		"securityContext":{"runAsNonRoot":true,"runAsUser":65532,"seccompProfile":{"type":"RuntimeDefault"}},
-		"containers":[{"name":"load","image":%q,"args":["-gateway","http://gateway:8889"],"readinessProbe":{"httpGet":{"path":"/progress","port":8080}},
-		"securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]}}}]}}`, namespace, image("load"))
+		"containers":[{"name":"load","image":%q,"args":["-gateway","http://gateway:8889","-rate","%d"],"readinessProbe":{"httpGet":{"path":"/progress","port":8080}},
+		"securityContext":{"allowPrivilegeEscalation":false,"capabilities":{"drop":["ALL"]}}}]}}`, namespace, image("load"), d.rate)
 	if _, err := runWith(pod, "kubectl", "apply", "--filename", "-"); err != nil {
 		return seen, err
 	}
@@ -243,7 +259,7 @@ func (c *cluster) measure(disturb func() error) (seen loss, err error) {
 		return seen, err
 	}
 	defer stop()
-	if err := reached(load, enough/10); err != nil {
+	if err := reached(load, d.least/10); err != nil {
 		return seen, err
 	}
 	if err := disturb(); err != nil {
@@ -252,7 +268,7 @@ func (c *cluster) measure(disturb func() error) (seen loss, err error) {
 	if err := gone(); err != nil {
 		return seen, err
 	}
-	if err := reached(load, enough); err != nil {
+	if err := reached(load, d.least); err != nil {
 		return seen, err
 	}
 	request, err := http.NewRequest(http.MethodPost, load+"/end", nil)

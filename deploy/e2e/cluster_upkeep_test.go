@@ -72,11 +72,11 @@ func (c *cluster) deleteUnderLoad(room string) (string, error) {
 
 // deleteOne deletes a pod and waits until its room is complete again.
 func deleteOne(room string) error {
-	pod, err := run("kubectl", "get", "pods", "--namespace", namespace, "--selector", "app.kubernetes.io/name="+room, "--output", "jsonpath={.items[0].metadata.name}")
-	if err != nil {
-		return err
+	pods, err := podsOf(room)
+	if err != nil || len(pods) == 0 {
+		return fmt.Errorf("%s has %d pods, error %w", room, len(pods), err)
 	}
-	if _, err := run("kubectl", "delete", "pod", "--namespace", namespace, pod); err != nil {
+	if _, err := run("kubectl", "delete", "pod", "--namespace", namespace, pods[0]); err != nil {
 		return err
 	}
 	target := "deployment/" + room
