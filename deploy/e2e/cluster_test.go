@@ -21,6 +21,8 @@ const (
 	files = "kiteshop-e2e-files"
 	// elsewhere is one whose shop has its database from another release.
 	elsewhere = "kiteshop-e2e-elsewhere"
+	// tried is one in which one values file after the other is installed.
+	tried = "kiteshop-e2e-tried"
 	// version is the chart's appVersion, which the images are tagged with.
 	version = "0.1.0"
 	// maxImage and maxPacked bound an image, in bytes, unpacked and compressed.
@@ -101,19 +103,24 @@ func (c *cluster) report() {
 	}
 }
 
+func namespaces() []string { return []string{namespace, lost, files, elsewhere, tried} }
+
 // diagnose logs what the cluster says of the pods.
 func (c *cluster) diagnose() {
-	for _, args := range [][]string{
-		{"get", "pods,pvc,events", "--namespace", namespace, "--output", "wide"},
-		{"logs", "--namespace", namespace, "--selector", "app.kubernetes.io/part-of=kiteshop", "--tail", "20", "--prefix"},
-	} {
-		output, _ := run("kubectl", args...)
-		c.t.Logf("kubectl %s\n%s", strings.Join(args, " "), output)
+	for _, namespace := range namespaces() {
+		for _, args := range [][]string{
+			{"get", "pods,pvc,events", "--namespace", namespace, "--output", "wide"},
+			{"logs", "--namespace", namespace, "--selector", "app.kubernetes.io/part-of=kiteshop", "--tail", "20", "--prefix"},
+		} {
+			output, _ := run("kubectl", args...)
+			c.t.Logf("kubectl %s\n%s", strings.Join(args, " "), output)
+		}
 	}
 }
 
 func (c *cluster) clean() {
-	_, _ = run("kubectl", "delete", "namespace", namespace, lost, files, elsewhere, "--ignore-not-found", "--timeout", "120s")
+	args := append([]string{"delete", "namespace", "--ignore-not-found", "--timeout", "180s"}, namespaces()...)
+	_, _ = run("kubectl", args...)
 }
 
 // run runs a command in the checkout and gives what it printed.

@@ -126,23 +126,14 @@ func (c *cluster) minimal() (string, error) {
 
 // external installs charts/postgresql alone, and a shop that knows it by a URL in a Secret.
 func (c *cluster) external() (string, error) {
-	if _, err := run("helm", "install", "database", "charts/postgresql", "--namespace", elsewhere, "--create-namespace",
-		"--set", "name=db,storage.kind=ephemeral", "--wait", "--timeout", "3m"); err != nil {
-		return "", err
-	}
-	password, err := run("kubectl", "get", "secret", "db-auth", "--namespace", elsewhere, "--output", "go-template={{.data.password | base64decode}}")
-	if err != nil {
-		return "", err
-	}
-	secret := fmt.Sprintf(`{"apiVersion":"v1","kind":"Secret","metadata":{"name":"shop-database","namespace":%q},"stringData":{"url":"postgres://kiteshop:%s@db/kiteshop?sslmode=disable"}}`, elsewhere, password)
-	if _, err := runWith(secret, "kubectl", "apply", "--filename", "-"); err != nil {
+	if err := databaseIn(elsewhere); err != nil {
 		return "", err
 	}
 	if _, err := run("helm", "install", "shop", "helm/shop", "--namespace", elsewhere, "--values", "helm/shop/values-dev.yaml", "--values", "helm/shop/values-static.yaml",
-		"--set", "item.storage.kind=database,stock.storage.kind=database,global.database.urlSecret=shop-database", "--wait", "--timeout", "5m"); err != nil {
+		"--set", "item.storage.kind=database,stock.storage.kind=database,global.database.urlSecret="+outside, "--wait", "--timeout", "5m"); err != nil {
 		return "", err
 	}
-	_, err = run("helm", "test", "shop", "--namespace", elsewhere)
+	_, err := run("helm", "test", "shop", "--namespace", elsewhere)
 	return "helm test passed with the URL from a Secret", err
 }
 

@@ -150,3 +150,18 @@ func denied(objects []object, w object) bool {
 	}
 	return false
 }
+
+// TestTheRegistryIsReached: Nacos's clients talk to it 1000 ports above its address.
+func TestTheRegistryIsReached(t *testing.T) {
+	t.Parallel()
+	for shape, want := range map[string][]int{"etcd": {2379}, "nacos": {8848, 9848}} {
+		objects := render(t, shapes()[shape]...)
+		for _, room := range rooms() {
+			for _, port := range want {
+				if !matches(objects, podLabelsOf(objects, room), "egress", "to", nil, false, map[string]any{"containerPort": port}) {
+					t.Errorf("%s: %s may not reach the port %d", shape, room, port)
+				}
+			}
+		}
+	}
+}
