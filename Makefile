@@ -20,5 +20,5 @@ images:
 rendered: ; go test ./deploy/e2e -run TestWhatTheChartsRender -update
 # The shop in containers of this machine. It needs Docker Compose.
 compose:  ; deploy/compose/passwords && docker compose --file deploy/compose/compose.yaml up --build --wait
-# On the cluster that KUBECONFIG names. It needs docker, helm and kubectl; SHORT=-short leaves out the second build.
+# On the cluster that KUBECONFIG names. It needs docker, helm and kubectl; SHORT=-short leaves out the builds of the release before and without a cache.
 e2e-cluster: ; go test -tags cluster $(SHORT) -count 1 -v -timeout 120m -run 'Cluster|TestNothingIsLost' ./deploy/e2e
