@@ -3,7 +3,10 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -23,7 +26,7 @@ func TestClusterValues(t *testing.T) {
 	}
 	c.step("values-prod", func() (string, error) {
 		// Three of each ask for more CPU than one small node has.
-		return c.tryValues("prod", databaseBeside, "--set", "item.resources.requests.cpu=50m,stock.resources.requests.cpu=50m,gateway.resources.requests.cpu=50m,observability.prometheus.resources.requests.cpu=50m")
+		return c.tryValues("prod", func() error { return errors.Join(databaseBeside(), apiKeys()) }, "--set", "item.resources.requests.cpu=50m,stock.resources.requests.cpu=50m,gateway.resources.requests.cpu=50m,observability.prometheus.resources.requests.cpu=50m")
 	})
 	c.step("values-etcd", func() (string, error) {
 		return c.tryValues("etcd", c.etcd, "--set", "global.registry.address=etcd:2379")
@@ -54,6 +57,26 @@ func (c *cluster) tryValues(file string, prepare func() error, options ...string
 }
 
 func nothing() error { return nil }
+
+// apiKeys makes the keys that values-prod.yaml asks for, as its head says.
+func apiKeys() error {
+	dir, err := os.MkdirTemp("", "keys-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "api-keys.yaml")
+	made, err := run("go", "run", ".", "key", "create", "-name", "helm-test", "-scopes", "admin", "-api-keys", file)
+	if err != nil {
+		return err
+	}
+	key, _, _ := strings.Cut(made, "\n")
+	if _, err := run("kubectl", "create", "secret", "generic", outsideKeys, "--namespace", tried, "--from-file="+file); err != nil {
+		return err
+	}
+	_, err = run("kubectl", "create", "secret", "generic", outsideKey, "--namespace", tried, "--from-literal=key="+key)
+	return err
+}
 
 // databaseBeside installs charts/postgresql as a release of its own, with the Secret that values-prod.yaml asks for.
 func databaseBeside() error { return databaseIn(tried) }

@@ -6,12 +6,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -20,15 +23,47 @@ const received, sold = 7, 2
 
 func main() {
 	gateway := flag.String("gateway", "http://127.0.0.1:8889", "`URL` of the shop")
+	key := flag.String("key-file", "", "`file` of an API key with the scope admin, where the shop has keys")
+	authority := flag.String("ca", "", "`file` of certificates, in PEM, that vouch for the shop's; empty: the system's")
 	within := flag.Duration("within", time.Minute, "longest `time` that the test may take")
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), *within)
-	err := test(ctx, *gateway)
+	err := run(ctx, *gateway, *key, *authority)
 	cancel()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "smoke:", err)
 		os.Exit(1)
 	}
+}
+
+func run(ctx context.Context, gateway, keyFile, authority string) error {
+	s := shop{url: gateway, client: http.DefaultClient}
+	if keyFile != "" {
+		text, err := os.ReadFile(keyFile)
+		if err != nil {
+			return err
+		}
+		s.key = strings.TrimSpace(string(text))
+	}
+	if authority != "" {
+		text, err := os.ReadFile(authority)
+		if err != nil {
+			return err
+		}
+		trusted := x509.NewCertPool()
+		if !trusted.AppendCertsFromPEM(text) {
+			return fmt.Errorf("%s has no certificate in PEM", authority)
+		}
+		s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}}}
+	}
+	return s.test(ctx)
+}
+
+// shop is where the test calls, and as whom.
+type shop struct {
+	url    string
+	client *http.Client
+	key    string // "": it takes none
 }
 
 type item struct {
@@ -37,35 +72,35 @@ type item struct {
 	Stock *int64 `json:"stock"` // nil: unknown
 }
 
-func test(ctx context.Context, gateway string) error {
+func (s shop) test(ctx context.Context) error {
 	title := "Smoke test of " + time.Now().UTC().Format(time.RFC3339Nano)
 	var created item
-	if err := call(ctx, http.MethodPost, gateway+"/api/v1/items", map[string]any{"title": title}, http.StatusCreated, &created); err != nil {
+	if err := s.call(ctx, http.MethodPost, "/api/v1/items", map[string]any{"title": title}, http.StatusCreated, &created); err != nil {
 		return err
 	}
 	fmt.Printf("created item %d\n", created.ID)
 
 	movement := map[string]any{"delta": received, "reason": "received", "reference": "smoke"}
-	if err := call(ctx, http.MethodPost, fmt.Sprintf("%s/api/v1/stock/%d/movements", gateway, created.ID), movement, http.StatusCreated, nil); err != nil {
+	if err := s.call(ctx, http.MethodPost, fmt.Sprintf("/api/v1/stock/%d/movements", created.ID), movement, http.StatusCreated, nil); err != nil {
 		return err
 	}
 	fmt.Printf("received %d units\n", received)
 
-	if err := sell(ctx, gateway, created.ID); err != nil {
+	if err := s.sell(ctx, created.ID); err != nil {
 		return err
 	}
 	fmt.Printf("reserved, committed and fulfilled %d units\n", sold)
 
-	target := fmt.Sprintf("%s/api/v1/items/%d", gateway, created.ID)
-	if err := readBack(ctx, target, title); err != nil {
+	target := fmt.Sprintf("/api/v1/items/%d", created.ID)
+	if err := s.readBack(ctx, target, title); err != nil {
 		return err
 	}
-	if err := checkLedger(ctx, fmt.Sprintf("%s/api/v1/stock/%d/movements", gateway, created.ID)); err != nil {
+	if err := s.checkLedger(ctx, fmt.Sprintf("/api/v1/stock/%d/movements", created.ID)); err != nil {
 		return err
 	}
 	fmt.Println("read the item and the ledger back")
 
-	if err := call(ctx, http.MethodDelete, target, nil, http.StatusNoContent, nil); err != nil {
+	if err := s.call(ctx, http.MethodDelete, target, nil, http.StatusNoContent, nil); err != nil {
 		return err
 	}
 	fmt.Println("deleted the item")
@@ -73,17 +108,17 @@ func test(ctx context.Context, gateway string) error {
 }
 
 // sell takes a reservation through all its steps.
-func sell(ctx context.Context, gateway string, itemID int64) error {
+func (s shop) sell(ctx context.Context, itemID int64) error {
 	var reservation struct {
 		ID    string `json:"id"`
 		State string `json:"state"`
 	}
 	lines := map[string]any{"lines": []map[string]any{{"item_id": itemID, "quantity": sold}}, "reference": "smoke"}
-	if err := call(ctx, http.MethodPost, gateway+"/api/v1/reservations", lines, http.StatusCreated, &reservation); err != nil {
+	if err := s.call(ctx, http.MethodPost, "/api/v1/reservations", lines, http.StatusCreated, &reservation); err != nil {
 		return err
 	}
 	for _, step := range []string{"commit", "fulfil"} {
-		if err := call(ctx, http.MethodPost, gateway+"/api/v1/reservations/"+reservation.ID+"/"+step, nil, http.StatusOK, &reservation); err != nil {
+		if err := s.call(ctx, http.MethodPost, "/api/v1/reservations/"+reservation.ID+"/"+step, nil, http.StatusOK, &reservation); err != nil {
 			return err
 		}
 	}
@@ -93,29 +128,29 @@ func sell(ctx context.Context, gateway string, itemID int64) error {
 	return nil
 }
 
-func checkLedger(ctx context.Context, url string) error {
+func (s shop) checkLedger(ctx context.Context, path string) error {
 	var ledger struct {
 		Items []struct {
 			Delta  int64  `json:"delta"`
 			Reason string `json:"reason"`
 		} `json:"items"`
 	}
-	if err := call(ctx, http.MethodGet, url, nil, http.StatusOK, &ledger); err != nil {
+	if err := s.call(ctx, http.MethodGet, path, nil, http.StatusOK, &ledger); err != nil {
 		return err
 	}
 	if got, want := fmt.Sprint(ledger.Items), fmt.Sprintf("[{%d sold} {%d received}]", -sold, received); got != want {
-		return fmt.Errorf("%s is %s, want %s", url, got, want)
+		return fmt.Errorf("%s is %s, want %s", path, got, want)
 	}
 	return nil
 }
 
 // readBack asks until the item has its stock: answers may be from memory and up to 1 s old.
-func readBack(ctx context.Context, target, title string) error {
+func (s shop) readBack(ctx context.Context, target, title string) error {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		var got item
-		if err := call(ctx, http.MethodGet, target, nil, http.StatusOK, &got); err != nil {
+		if err := s.call(ctx, http.MethodGet, target, nil, http.StatusOK, &got); err != nil {
 			return err
 		}
 		if got.Title != title {
@@ -134,35 +169,38 @@ func readBack(ctx context.Context, target, title string) error {
 }
 
 // call sends body as JSON and reads the answer into out, if that is not nil.
-func call(ctx context.Context, method, url string, body any, want int, out any) error {
+func (s shop) call(ctx context.Context, method, path string, body any, want int, out any) error {
 	var content bytes.Buffer
 	if body != nil {
 		if err := json.NewEncoder(&content).Encode(body); err != nil {
 			return err
 		}
 	}
-	request, err := http.NewRequestWithContext(ctx, method, url, &content)
+	request, err := http.NewRequestWithContext(ctx, method, s.url+path, &content)
 	if err != nil {
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
+	if s.key != "" {
+		request.Header.Set("Authorization", "Bearer "+s.key)
+	}
+	response, err := s.client.Do(request)
 	if err != nil {
 		return err
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", method, url, err)
+		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	if response.StatusCode != want {
-		return fmt.Errorf("%s %s was answered %s, want %d: %s", method, url, response.Status, want, answer)
+		return fmt.Errorf("%s %s was answered %s, want %d: %s", method, path, response.Status, want, answer)
 	}
 	if out == nil {
 		return nil
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("%s %s was answered %s: %w", method, url, answer, err)
+		return fmt.Errorf("%s %s was answered %s: %w", method, path, answer, err)
 	}
 	return nil
 }

@@ -6,3 +6,7 @@ app.kubernetes.io/part-of: kiteshop
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
+
+{{- define "shop.scheme" -}}
+{{ ternary "https" "http" (hasKey .Values.gateway.config "tls-cert") }}
+{{- end }}
