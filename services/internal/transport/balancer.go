@@ -77,14 +77,14 @@ type picker struct {
 }
 
 // Next implements loadbalance.Picker. A repetition goes to another instance than
-// the attempt before, if there is one that is well.
+// the attempt before, if there is one.
 func (p *picker) Next(ctx context.Context, req any) kitex.Instance {
 	inner := p.balancer.Loadbalancer
 	before, repeated := rpcinfo.GetRPCInfo(ctx).To().Tag(rpcinfo.RetryPrevInstTag)
 	if !repeated && p.balancer.out.Load() == 0 {
 		return inner.GetPicker(p.all).Next(ctx, req)
 	}
-	well := kitex.Result{CacheKey: p.all.CacheKey} // made for this call, not cached
+	well, others := kitex.Result{CacheKey: p.all.CacheKey}, kitex.Result{CacheKey: p.all.CacheKey} // made for this call, not cached
 	now := time.Now()
 	for _, instance := range p.all.Instances {
 		address := instance.Address().String()
@@ -92,14 +92,19 @@ func (p *picker) Next(ctx context.Context, req any) kitex.Instance {
 		switch {
 		case h != nil && !repeated && h.try(now):
 			return instance
-		case (h == nil || !h.passedOver()) && address != before:
+		case address == before:
+		case h == nil || !h.passedOver():
 			well.Instances = append(well.Instances, instance)
+		default:
+			others.Instances = append(others.Instances, instance)
 		}
 	}
-	if len(well.Instances) == 0 {
-		return inner.GetPicker(p.all).Next(ctx, req)
+	for _, some := range []kitex.Result{well, others} {
+		if len(some.Instances) > 0 {
+			return inner.GetPicker(some).Next(ctx, req)
+		}
 	}
-	return inner.GetPicker(well).Next(ctx, req)
+	return inner.GetPicker(p.all).Next(ctx, req)
 }
 
 // instance is that of a call, or nil if none is picked.

@@ -20,8 +20,8 @@ const (
 // newBreakers makes one for each method, of all its instances.
 func newBreakers(c *callRules) (circuitbreaker.Panel, error) {
 	return circuitbreaker.NewPanel(nil, circuitbreaker.Options{
-		BucketTime:        breakerWindow / 10,
-		BucketNums:        10,
+		BucketTime:        breakerWindow / 100,
+		BucketNums:        100,
 		CoolingTimeout:    breakerOpen,
 		DetectTimeout:     breakerProbe,
 		HalfOpenSuccesses: 2,

@@ -16,9 +16,9 @@ const (
 	// Each try that goes wrong doubles it, up to avoidMost.
 	avoidFor  = time.Second
 	avoidMost = 8 * time.Second
-	// slowLeast and slowFactor say what is slow: longer than this, and than this
-	// many times what the method usually takes.
-	slowLeast  = 50 * time.Millisecond
+	// slowLeast and slowFactor say what is slow: at least this, and more than
+	// this many times what the method usually takes.
+	slowLeast  = 100 * time.Millisecond
 	slowFactor = 10
 )
 
@@ -100,7 +100,7 @@ func (u *usual) add(took time.Duration) {
 
 func (u *usual) slow(took time.Duration) bool {
 	known := u.ns.Load()
-	return known > 0 && took > slowLeast && took > slowFactor*time.Duration(known)
+	return known > 0 && took >= slowLeast && took > slowFactor*time.Duration(known)
 }
 
 // table is read by all calls and seldom grows: readers take no lock.

@@ -27,7 +27,11 @@ func judge(ctx context.Context, call rpcinfo.RPCInfo, err error, took time.Durat
 	if refused := call.Invocation().BizStatusErr(); err == nil && refused != nil {
 		err = refused
 	}
+	patience := call.Config().RPCTimeout()
 	if err == nil {
+		if patience > 0 && took >= patience {
+			return lost // nobody waited for it any more
+		}
 		return answered
 	}
 	if status, ok := kerrors.FromBizStatusError(err); ok {
@@ -43,7 +47,7 @@ func judge(ctx context.Context, call rpcinfo.RPCInfo, err error, took time.Durat
 		return answered
 	case errors.Is(ctx.Err(), context.Canceled):
 		return unclear
-	case ctx.Err() != nil && took < call.Config().RPCTimeout()*9/10:
+	case ctx.Err() != nil && took < patience*9/10:
 		return unclear
 	default:
 		return lost

@@ -1,0 +1,406 @@
+package transport_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cloudwego/kitex/client"
+	kitextransport "github.com/cloudwego/kitex/transport"
+
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/item"
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
+	"github.com/kiteshop/kiteshop/services/internal/fault"
+	"github.com/kiteshop/kiteshop/services/internal/policy"
+	"github.com/kiteshop/kiteshop/services/internal/telemetry"
+	"github.com/kiteshop/kiteshop/services/internal/transport"
+)
+
+// governed is a client that follows policies, and what changes them.
+type governed struct {
+	itemservice.Client
+	tel    *telemetry.Telemetry
+	change func(file string)
+}
+
+// govern makes one of the instances at addresses.
+func govern(t testing.TB, get, create string, addresses []string, more ...client.Option) governed {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "policies.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("")
+	shipped := fmt.Sprintf("{edge: {concurrent: 1}, methods: {ItemService/GetItem: {%s, concurrent: 1}, ItemService/CreateItem: {%s, concurrent: 1}}}", get, create)
+	policies, err := policy.Open(policy.Config{File: file}, []byte(shipped))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tel := quiet(t)
+	options, err := transport.ClientOptions("tests", static(t, "item="+strings.Join(addresses, ",item=")), &transport.Governance{Policies: policies}, tel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	items, err := itemservice.NewClient("item", append(options, more...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return governed{items, tel, func(text string) {
+		write(text)
+		if _, err := policies.Reload(); err != nil {
+			t.Fatal(err)
+		}
+	}}
+}
+
+const (
+	aRead  = "effect: read, budget: 20s, attempts: 2, hedge: 100ms, breaker: 0.5"
+	aKeyed = "effect: keyed, budget: 20s, attempts: 2"
+	aOnce  = "effect: once, budget: 20s, attempts: 1"
+)
+
+// listen takes connections, and hands each with its number, from 1, to handle.
+func listen(t testing.TB, handle func(conn net.Conn, number int)) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	t.Cleanup(func() {
+		_ = ln.Close()
+		all.Wait()
+	})
+	all.Go(func() {
+		for number := 1; ; number++ {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			go handle(conn, number)
+		}
+	})
+	return ln.Addr().String()
+}
+
+// silent accepts and never answers.
+func silent(t testing.TB) string {
+	return listen(t, func(conn net.Conn, _ int) { _, _ = io.Copy(io.Discard, conn) })
+}
+
+// losing is a way to server that loses the answers on each connection that breaks says.
+func losing(t testing.TB, server string, breaks func(number int) bool) string {
+	return listen(t, func(conn net.Conn, number int) {
+		defer conn.Close()
+		to, err := net.Dial("tcp", server)
+		if err != nil {
+			return
+		}
+		defer to.Close()
+		go func() {
+			_, _ = io.Copy(to, conn)
+			_ = to.Close()
+		}()
+		if breaks(number) {
+			_, _ = to.Read(make([]byte, 1))
+			return
+		}
+		_, _ = io.Copy(conn, to)
+	})
+}
+
+func everySecond(number int) bool { return number%2 == 0 }
+
+// counting is an item service that counts what it does, by the title that is made.
+type counting struct {
+	mu     sync.Mutex
+	made   map[string]int
+	reads  atomic.Int64
+	answer func() error
+}
+
+func (c *counting) serve(t testing.TB, took time.Duration) string {
+	server := serve(t, items{
+		get: func(ctx context.Context, id int64) (*item.GetItemResp, error) {
+			c.reads.Add(1)
+			if took > 0 {
+				select {
+				case <-time.After(took):
+				case <-ctx.Done():
+				}
+			}
+			return &item.GetItemResp{Item: &item.Item{Id: id}}, c.answer()
+		},
+		create: func(_ context.Context, fields *item.ItemFields) (*item.CreateItemResp, error) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.made[fields.GetTitle()]++
+			return &item.CreateItemResp{Item: &item.Item{Title: fields.GetTitle()}}, c.answer()
+		},
+	})
+	return server.Addr().String()
+}
+
+func newCounting() *counting {
+	return &counting{made: map[string]int{}, answer: func() error { return nil }}
+}
+
+// callAll makes calls by eight callers and gives how those that failed did.
+func callAll(calls int, call func(number int) error) (failed []error) {
+	var all sync.WaitGroup
+	var next atomic.Int64
+	var mu sync.Mutex
+	for range 8 {
+		all.Go(func() {
+			for number := next.Add(1); number <= int64(calls); number = next.Add(1) {
+				if err := call(int(number)); err != nil {
+					mu.Lock()
+					failed = append(failed, err)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	all.Wait()
+	return failed
+}
+
+func TestOneBadInstanceOfThreeCostsNoRead(t *testing.T) {
+	t.Parallel()
+	for name, bad := range map[string]func(t *testing.T, good string, slow *counting) string{
+		"dead":                           func(t *testing.T, _ string, _ *counting) string { return refusing(t) },
+		"slow by a second":               func(t *testing.T, _ string, slow *counting) string { return slow.serve(t, time.Second) },
+		"accepts and never answers":      func(t *testing.T, _ string, _ *counting) string { return silent(t) },
+		"breaks every second connection": func(t *testing.T, good string, _ *counting) string { return losing(t, good, everySecond) },
+		"breaks every connection": func(t *testing.T, good string, _ *counting) string {
+			return losing(t, good, func(int) bool { return true })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			good, slow := newCounting(), newCounting()
+			first := good.serve(t, 0)
+			items := govern(t, aRead, aKeyed, []string{first, good.serve(t, 0), bad(t, first, slow)})
+			read := func(number int) error {
+				_, err := items.GetItem(t.Context(), &item.GetItemReq{Id: int64(number)})
+				return err
+			}
+			const calls = 5000
+			if failed := callAll(calls, read); len(failed) > calls/1000 {
+				t.Errorf("while it was learned %d of %d reads failed: %v", len(failed), calls, failed[0])
+			}
+			learned := slow.reads.Load()
+			if failed := callAll(calls, read); len(failed) > 0 {
+				t.Errorf("then %d of %d reads failed: %v", len(failed), calls, failed[0])
+			}
+			if later := slow.reads.Load() - learned; later > calls/100 {
+				t.Errorf("the slow one was asked %d times of %d, want only tries", later, calls)
+			}
+		})
+	}
+}
+
+func TestIfAllInstancesAreSlowAllAreAsked(t *testing.T) {
+	t.Parallel()
+	one, two := newCounting(), newCounting()
+	items := govern(t, aRead, aKeyed, []string{one.serve(t, 0), two.serve(t, 0)})
+	read := func(int) error {
+		_, err := items.GetItem(t.Context(), &item.GetItemReq{Id: 7})
+		return err
+	}
+	busy := func() error { return fault.New(fault.Overloaded, "too many calls wait") }
+	callAll(100, read)
+	one.answer, two.answer = busy, busy
+	callAll(100, read)
+	before, other := one.reads.Load(), two.reads.Load()
+	callAll(100, read)
+	if one.reads.Load()-before < 10 || two.reads.Load()-other < 10 {
+		t.Errorf("they were asked %d and %d times", one.reads.Load()-before, two.reads.Load()-other)
+	}
+}
+
+func TestALostAnswerIsAskedForAgainOnlyWithAKey(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		effect string
+		most   int
+	}{{aKeyed, 2}, {aOnce, 1}} {
+		t.Run(c.effect, func(t *testing.T) {
+			t.Parallel()
+			counts := newCounting()
+			good := counts.serve(t, 0)
+			items := govern(t, aRead, c.effect, []string{good, losing(t, good, everySecond), refusing(t)})
+			const calls = 500
+			var mu sync.Mutex
+			failed := map[string]error{}
+			callAll(calls, func(number int) error {
+				title := strconv.Itoa(number)
+				_, err := items.CreateItem(t.Context(), &item.CreateItemReq{Fields: &item.ItemFields{Title: &title}, IdempotencyKey: title})
+				if err != nil {
+					mu.Lock()
+					failed[title] = transport.WriteFault("item", err)
+					mu.Unlock()
+				}
+				return err
+			})
+			counts.mu.Lock()
+			defer counts.mu.Unlock()
+			for number := 1; number <= calls; number++ {
+				title := strconv.Itoa(number)
+				err := failed[title]
+				if made := counts.made[title]; made > c.most || made == 0 && err == nil {
+					t.Errorf("%s was done %d times, %v", title, made, err)
+				}
+				if err != nil && (c.most == 2 || fault.CodeOf(err) != fault.OutcomeUnknown) {
+					t.Errorf("%s: %v", title, err)
+				}
+			}
+		})
+	}
+}
+
+// protocols are how the client of the item service may be told to speak.
+func protocols() map[string][]client.Option {
+	return map[string][]client.Option{
+		"Protobuf over TTHeader": nil,
+		"gRPC":                   {client.WithTransportProtocol(kitextransport.GRPC)},
+	}
+}
+
+func TestWhatIsRepeatedFollowsTheAnswer(t *testing.T) {
+	t.Parallel()
+	for protocol, options := range protocols() {
+		for _, c := range []struct {
+			answer   error
+			attempts int64
+		}{
+			{nil, 1},
+			{fault.New(fault.Overloaded, "too many calls wait"), 2},
+			{fault.New(fault.NotFound, "there is no item 7"), 1},
+			{fault.New(fault.Unavailable, "stock is away"), 1},
+			{fault.New(fault.Internal, "an internal error"), 1},
+			{fault.New(fault.RateLimited, "slower"), 1},
+		} {
+			t.Run(fmt.Sprint(protocol, " ", fault.CodeOf(c.answer)), func(t *testing.T) {
+				t.Parallel()
+				counts := newCounting()
+				counts.answer = func() error { return c.answer }
+				items := govern(t, "effect: read, budget: 20s, attempts: 2", aKeyed, []string{counts.serve(t, 0)}, options...)
+				_, err := items.GetItem(t.Context(), &item.GetItemReq{Id: 7})
+				if got := fault.CodeOf(transport.ReadFault("item", err)); got != fault.CodeOf(c.answer) {
+					t.Errorf("the caller is told %q", got)
+				}
+				if got := counts.reads.Load(); got != c.attempts {
+					t.Errorf("it was asked %d times, want %d", got, c.attempts)
+				}
+			})
+		}
+	}
+}
+
+func TestAWriteThatMayBeDoneIsNotSaidToBeRefused(t *testing.T) {
+	t.Parallel()
+	counts := newCounting()
+	counts.answer = func() error { return fault.New(fault.Overloaded, "too many calls wait") }
+	good := counts.serve(t, 0)
+	create := func(address string) error {
+		title := "kite"
+		items := govern(t, aRead, aKeyed, []string{address})
+		_, err := items.CreateItem(t.Context(), &item.CreateItemReq{Fields: &item.ItemFields{Title: &title}})
+		return transport.WriteFault("item", err)
+	}
+	if err := create(good); fault.CodeOf(err) != fault.Overloaded {
+		t.Errorf("refused twice: %v", err)
+	}
+	if err := create(losing(t, good, func(number int) bool { return number == 1 })); fault.CodeOf(err) != fault.OutcomeUnknown {
+		t.Errorf("lost, then refused: %v", err)
+	}
+}
+
+func TestAFifthOfTheCallsIsRepeatedAtMost(t *testing.T) {
+	t.Parallel()
+	counts := newCounting()
+	counts.answer = func() error { return fault.New(fault.Overloaded, "too many calls wait") }
+	items := govern(t, aRead, aKeyed, []string{counts.serve(t, 0)})
+	const calls = 2000
+	callAll(calls, func(int) error {
+		_, err := items.GetItem(t.Context(), &item.GetItemReq{Id: 7})
+		return err
+	})
+	if got := counts.reads.Load(); got < calls+50 || got > calls+calls/5+50+8 {
+		t.Errorf("%d calls were %d attempts", calls, got)
+	}
+}
+
+func TestAChangedPolicyActsOnTheNextCall(t *testing.T) {
+	t.Parallel()
+	counts := newCounting()
+	counts.answer = func() error { return fault.New(fault.Overloaded, "too many calls wait") }
+	items := govern(t, "effect: read, budget: 20s, attempts: 2", aKeyed, []string{counts.serve(t, 0)})
+	for _, attempts := range []int64{3, 1, 2} {
+		items.change(fmt.Sprintf("methods: {ItemService/GetItem: {attempts: %d}}", attempts))
+		before := counts.reads.Load()
+		_, _ = items.GetItem(t.Context(), &item.GetItemReq{Id: 7})
+		if got := counts.reads.Load() - before; got != attempts {
+			t.Errorf("%d attempts, want %d", got, attempts)
+		}
+	}
+	stuck := govern(t, "effect: read, budget: 1m, attempts: 1", aKeyed, []string{silent(t)})
+	stuck.change("methods: {ItemService/GetItem: {budget: 50ms}}")
+	if _, err := stuck.GetItem(t.Context(), &item.GetItemReq{Id: 7}); err == nil {
+		t.Error("who is silent answers")
+	}
+}
+
+func TestNothingIsRepeatedAfterTheCallersDeadline(t *testing.T) {
+	t.Parallel()
+	counts := newCounting()
+	items := govern(t, "effect: read, budget: 20s, attempts: 3", aKeyed, []string{counts.serve(t, time.Minute)})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := items.GetItem(ctx, &item.GetItemReq{Id: 7}); err == nil {
+		t.Error("it answers")
+	}
+	if got := counts.reads.Load(); got > 1 {
+		t.Errorf("it was asked %d times", got)
+	}
+}
+
+func TestAServiceThatDoesNotAnswerIsNotAskedUntilItDoes(t *testing.T) {
+	t.Parallel()
+	healed := make(chan struct{})
+	server := serve(t, items{get: func(_ context.Context, id int64) (*item.GetItemResp, error) {
+		<-healed
+		return &item.GetItemResp{Item: &item.Item{Id: id}}, nil
+	}})
+	items := govern(t, "effect: read, budget: 100ms, attempts: 1, breaker: 0.5", aKeyed, []string{server.Addr().String()})
+	read := func() error {
+		_, err := items.GetItem(t.Context(), &item.GetItemReq{Id: 7})
+		return err
+	}
+	state := func() any {
+		return diagnose(t, items.tel, "client/item/breakers").(map[string]any)["ItemService/GetItem"]
+	}
+	await(t, func() bool {
+		_ = callAll(8, func(int) error { return read() })
+		// A call that was sent and not answered would be outcome_unknown.
+		return fault.CodeOf(transport.WriteFault("item", read())) == fault.Unavailable
+	})
+	if got := state(); got == "closed" {
+		t.Errorf("the breaker is %v", got)
+	}
+	close(healed)
+	await(t, func() bool { return read() == nil && state() == "closed" })
+}
