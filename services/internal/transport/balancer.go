@@ -163,11 +163,11 @@ func (b *balancer) learn(h *condition, times *usual, how verdict, start, now tim
 	}
 }
 
-// waitedInVain is told when a call that was not answered within wait asks another instance.
-func (b *balancer) waitedInVain(address string, call rpcinfo.RPCInfo, wait time.Duration) {
-	if h := b.instances.all()[address]; h != nil && b.usualOf(call).slow(wait) {
-		now := time.Now()
-		h.poor(now.Add(-wait), now)
+// overtaken is told when a call that was begun at start was answered by another
+// instance, which was asked later.
+func (b *balancer) overtaken(address string, start time.Time) {
+	if h := b.instances.all()[address]; h != nil {
+		h.poor(start, time.Now())
 	}
 }
 

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -117,10 +118,7 @@ func (c *callRules) of(call rpcinfo.RPCInfo) *method { return c.methods[nameOf(c
 func (c *callRules) apply(set *policy.Set) {
 	for name, p := range set.Methods {
 		m := c.byName[name]
-		next := &rule{Method: p}
-		if p.Effect != policy.Stream {
-			next.timeouts = attemptTime(p.Attempt())
-		}
+		next := &rule{Method: p, timeouts: attemptTime(cmp.Or(p.Attempt(), callTimeout))}
 		before := m.rule.Swap(next)
 		if before != nil && before.Attempts == p.Attempts && before.Hedge == p.Hedge {
 			continue
@@ -142,12 +140,13 @@ func (c *callRules) retryPolicy(p policy.Method) retry.Policy {
 	return retry.BuildMixedPolicy(&retry.MixedPolicy{RetryDelayMS: uint32(p.Hedge.Milliseconds()), FailurePolicy: *failure})
 }
 
-// Timeouts implements rpcinfo.TimeoutProvider: each attempt has its share.
+// Timeouts implements rpcinfo.TimeoutProvider: each attempt has its share. Kitex
+// asks it only if the client is given no timeouts as options.
 func (c *callRules) Timeouts(call rpcinfo.RPCInfo) rpcinfo.Timeouts {
 	if m := c.of(call); m != nil {
 		return m.rule.Load().timeouts
 	}
-	return nil
+	return attemptTime(callTimeout)
 }
 
 // call is what the attempts of one call know of each other.
@@ -203,7 +202,7 @@ func (c *callRules) attempt(next endpoint.Endpoint) endpoint.Endpoint {
 			return next(ctx, req, resp)
 		}
 		rule := m.rule.Load()
-		hedge := c.begin(m, rule, of, info)
+		hedge := c.begin(m, of, info)
 		if rule.Breaker > 0 && !c.breakers.IsAllowed(m.name) {
 			return of.ended(rule.Effect, unsent, kerrors.ErrServiceCircuitBreak)
 		}
@@ -214,16 +213,19 @@ func (c *callRules) attempt(next endpoint.Endpoint) endpoint.Endpoint {
 		if how != lost && how != unclear {
 			of.open.Add(-1)
 		}
-		c.count(m, rule, how)
-		if won := how == answered && of.answered.CompareAndSwap(false, true); hedge {
-			c.metrics.hedged(m.name, won)
+		won := how == answered && of.answered.CompareAndSwap(false, true)
+		if how == answered || !of.answered.Load() { // what another attempt made good is no failure
+			c.count(m, rule, how)
+		}
+		if hedge {
+			c.hedged(m, info, won, start.Add(-rule.Hedge))
 		}
 		return of.ended(rule.Effect, how, err)
 	}
 }
 
 // begin notes an attempt, and tells whether the one before has not ended.
-func (c *callRules) begin(m *method, rule *rule, of *call, info rpcinfo.RPCInfo) (hedge bool) {
+func (c *callRules) begin(m *method, of *call, info rpcinfo.RPCInfo) (hedge bool) {
 	if _, repeated := info.To().Tag(rpcinfo.RetryTag); !repeated {
 		m.budget.earn()
 		return false
@@ -234,10 +236,15 @@ func (c *callRules) begin(m *method, rule *rule, of *call, info rpcinfo.RPCInfo)
 		return false
 	}
 	c.metrics.repeated(m.name, causeHedge)
-	if before, known := info.To().Tag(rpcinfo.RetryPrevInstTag); known {
-		c.balancer.waitedInVain(before, info, rule.Hedge)
-	}
 	return true
+}
+
+// hedged notes how the race of a hedge with an attempt that began at start went.
+func (c *callRules) hedged(m *method, info rpcinfo.RPCInfo, won bool, start time.Time) {
+	c.metrics.hedged(m.name, won)
+	if before, known := info.To().Tag(rpcinfo.RetryPrevInstTag); known && won {
+		c.balancer.overtaken(before, start)
+	}
 }
 
 var errMayBeDone = errors.New("an attempt before this one was sent and not answered")

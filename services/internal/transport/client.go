@@ -47,7 +47,7 @@ func ClientOptions(caller string, registry *discovery.Registry, rules *Governanc
 		return nil, err
 	}
 	diagnosis := diagnosed{by: tel.Diagnosis, balancer: balancer}
-	var ruled []client.Option
+	ruled := []client.Option{client.WithRPCTimeout(callTimeout), client.WithConnectTimeout(connectTimeout)}
 	if rules != nil {
 		if diagnosis.rules, err = newCallRules(rules.Policies, balancer, tel); err != nil {
 			return nil, err
@@ -64,8 +64,6 @@ func ClientOptions(caller string, registry *discovery.Registry, rules *Governanc
 		Identified(rules.identified()),
 		client.WithClientBasicInfo(&rpcinfo.EndpointBasicInfo{ServiceName: caller}),
 		client.WithCodec(codec.NewDefaultCodecWithSizeLimit(MaxMessageBytes)),
-		client.WithRPCTimeout(callTimeout),
-		client.WithConnectTimeout(connectTimeout),
 		client.WithGRPCConnPoolSize(streamConnections),
 		client.WithGRPCKeepaliveParams(kitexgrpc.ClientKeepalive{Time: 20 * time.Second, Timeout: 10 * time.Second}),
 		client.WithLongConnection(connpool.IdleConfig{

@@ -65,7 +65,7 @@ func govern(t testing.TB, get, create string, addresses []string, more ...client
 }
 
 const (
-	aRead  = "effect: read, budget: 20s, attempts: 2, hedge: 100ms, breaker: 0.5"
+	aRead  = "effect: read, budget: 20s, attempts: 2, hedge: 1s, breaker: 0.5"
 	aKeyed = "effect: keyed, budget: 20s, attempts: 2"
 	aOnce  = "effect: once, budget: 20s, attempts: 1"
 )
@@ -197,7 +197,7 @@ func TestOneBadInstanceOfThreeCostsNoRead(t *testing.T) {
 				_, err := items.GetItem(t.Context(), &item.GetItemReq{Id: int64(number)})
 				return err
 			}
-			const calls = 5000
+			const calls = 2000
 			if failed := callAll(calls, read); len(failed) > calls/1000 {
 				t.Errorf("while it was learned %d of %d reads failed: %v", len(failed), calls, failed[0])
 			}
@@ -385,7 +385,7 @@ func TestAServiceThatDoesNotAnswerIsNotAskedUntilItDoes(t *testing.T) {
 		<-healed
 		return &item.GetItemResp{Item: &item.Item{Id: id}}, nil
 	}})
-	items := govern(t, "effect: read, budget: 100ms, attempts: 1, breaker: 0.5", aKeyed, []string{server.Addr().String()})
+	items := govern(t, "effect: read, budget: 200ms, attempts: 1, breaker: 0.5", aKeyed, []string{server.Addr().String()})
 	read := func() error {
 		_, err := items.GetItem(t.Context(), &item.GetItemReq{Id: 7})
 		return err
