@@ -26,8 +26,12 @@ func newActivity(cfg Config, registry *discovery.Registry, rules *transport.Gove
 	if err != nil {
 		return nil, fmt.Errorf("activity client: %w", err)
 	}
+	last, err := lastTrends(rules, tel)
+	if err != nil {
+		return nil, err
+	}
 	if !cfg.Record {
-		return &upstream.Activity{Client: client}, nil
+		return &upstream.Activity{Client: client, Last: last}, nil
 	}
 	views, err := transport.NewRecorder(tel, "gateway.activity.records", func(ctx context.Context, counts transport.Counts, options ...callopt.Option) error {
 		return client.RecordView(ctx, &activity.RecordReq{Records: upstream.Records(counts)}, options...)
@@ -36,5 +40,5 @@ func newActivity(cfg Config, registry *discovery.Registry, rules *transport.Gove
 		return nil, err
 	}
 	life.Add(views.Part())
-	return &upstream.Activity{Client: client, Views: views}, nil
+	return &upstream.Activity{Client: client, Views: views, Last: last}, nil
 }

@@ -148,8 +148,12 @@ func newShop(cfg Config, registry *discovery.Registry, rules *transport.Governan
 	if err != nil {
 		return nil, fmt.Errorf("stock client: %w", err)
 	}
+	last, err := lastItems(rules, tel)
+	if err != nil {
+		return nil, err
+	}
 	reached := upstream.Stocks{Client: stocks}
-	return &domain.Shop{Items: upstream.Items{Client: items}, Stocks: reached, Watches: domain.NewWatches(reached), Currency: cfg.Currency}, nil
+	return &domain.Shop{Items: upstream.Items{Client: items, Last: last}, Stocks: reached, Watches: domain.NewWatches(reached), Currency: cfg.Currency}, nil
 }
 
 func httpPart(hertz *server.Hertz, ln net.Listener, connections *http.Connections) lifecycle.Part {

@@ -17,6 +17,7 @@ type Trend struct {
 // Trends is a list with the highest score first.
 type Trends struct {
 	Items []Trend `json:"items"`
+	Seen
 }
 
 // Activity knows what is looked at and bought now. Errors are faults.
@@ -25,7 +26,7 @@ type Activity interface {
 	Viewed(itemID int64)
 	// Trending lists by viewed, bought or both, without the items themselves.
 	// "" is both, and a limit of 0 is activity's default.
-	Trending(ctx context.Context, kind string, limit int) ([]Trend, error)
+	Trending(ctx context.Context, kind string, limit int) ([]Trend, Seen, error)
 }
 
 // View returns an item, and records that it was looked at.
@@ -39,9 +40,9 @@ func (s *Shop) View(ctx context.Context, itemID int64) (Item, error) {
 
 // Trending lists what is in demand now, without items that are no more.
 func (s *Shop) Trending(ctx context.Context, kind string, limit int) (Trends, error) {
-	trends, err := s.Activity.Trending(ctx, kind, limit)
+	trends, seen, err := s.Activity.Trending(ctx, kind, limit)
 	if err != nil || len(trends) == 0 {
-		return Trends{}, err
+		return Trends{Seen: seen}, err
 	}
 	ids := make([]int64, len(trends))
 	for i, trend := range trends {
@@ -55,7 +56,7 @@ func (s *Shop) Trending(ctx context.Context, kind string, limit int) (Trends, er
 	for _, item := range items {
 		byID[item.ID] = item
 	}
-	var found Trends
+	found := Trends{Seen: seen}
 	for _, trend := range trends {
 		if item, known := byID[trend.ItemID]; known {
 			trend.Item = item

@@ -32,14 +32,14 @@ func (c catalogue) Batch(ctx context.Context, ids []int64) ([]Item, error) {
 type journal struct{ told []string }
 
 func (j *journal) Viewed(id int64) { j.told = append(j.told, fmt.Sprintf("viewed %d", id)) }
-func (j *journal) Trending(_ context.Context, kind string, _ int) ([]Trend, error) {
+func (j *journal) Trending(_ context.Context, kind string, _ int) ([]Trend, Seen, error) {
 	switch kind {
 	case "bought":
-		return nil, nil
+		return nil, Seen{}, nil
 	case "away":
-		return nil, errors.New("activity is away")
+		return nil, Seen{}, errors.New("activity is away")
 	default:
-		return []Trend{{ItemID: 9, Score: 3}, {ItemID: 8, Score: 2}, {ItemID: 7, Score: 1}}, nil
+		return []Trend{{ItemID: 9, Score: 3}, {ItemID: 8, Score: 2}, {ItemID: 7, Score: 1}}, Seen{}, nil
 	}
 }
 

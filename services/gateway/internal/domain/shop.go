@@ -27,6 +27,13 @@ type Item struct {
 	Version     int64     `json:"version"`
 	CreatedAt   time.Time `json:"created_at"`
 	UpdatedAt   time.Time `json:"updated_at"`
+	Seen
+}
+
+// Seen marks what is shown as it was, because there is no way to know how it is.
+type Seen struct {
+	Stale bool          `json:"stale,omitzero"`
+	Age   time.Duration `json:"-"`
 }
 
 // Money is an amount in the minor unit of an ISO 4217 currency.

@@ -98,6 +98,7 @@ func (h *Handler) getItem(ctx context.Context, c *app.RequestContext) error {
 		return err
 	}
 	setETag(c, item)
+	setAge(c, item.Seen)
 	return ok(c, consts.StatusOK, item)
 }
 
@@ -113,6 +114,7 @@ func (h *Handler) trending(ctx context.Context, c *app.RequestContext) error {
 	if err != nil {
 		return err
 	}
+	setAge(c, trends.Seen)
 	return ok(c, consts.StatusOK, trends)
 }
 
@@ -193,6 +195,13 @@ func (h *Handler) itemCommand(c *app.RequestContext) (key string, id, expected i
 	}
 	key, err = h.idempotencyKey(c)
 	return key, id, expected, err
+}
+
+// setAge says how old an answer is that may not be true any more.
+func setAge(c *app.RequestContext, seen domain.Seen) {
+	if seen.Stale {
+		c.Header("Age", strconv.FormatInt(int64(seen.Age.Seconds()), 10))
+	}
 }
 
 // setETag names the item's version. Stock is not part of it: the ETag is for

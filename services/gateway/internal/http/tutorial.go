@@ -32,6 +32,7 @@ func (h *Handler) tutorialItem(ctx context.Context, c *app.RequestContext) error
 	if err != nil {
 		return err
 	}
+	setAge(c, item.Seen)
 	if acceptsText(string(c.GetHeader("Accept"))) {
 		c.Data(consts.StatusOK, "text/plain; charset=utf-8", []byte(tutorialLine(item)))
 		return nil

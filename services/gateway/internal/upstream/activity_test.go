@@ -8,7 +8,7 @@ import (
 
 func TestAKindThatIsNoneIsRefused(t *testing.T) {
 	t.Parallel()
-	_, err := (&Activity{}).Trending(t.Context(), "liked", 0)
+	_, _, err := (&Activity{}).Trending(t.Context(), "liked", 0)
 	if fault.CodeOf(err) != fault.InvalidArgument || err.Error() != `invalid_argument: kind must be viewed, bought or both, not "liked"` {
 		t.Errorf("%v", err)
 	}

@@ -17,6 +17,8 @@ const itemService = "item"
 // Items implements domain.Items by calls to the item service.
 type Items struct {
 	Client itemservice.Client
+	// Last is what was seen of the items; nil: nothing is shown when item is away.
+	Last *Last[int64, domain.Item]
 }
 
 var _ domain.Items = Items{}
@@ -25,9 +27,19 @@ var _ domain.Items = Items{}
 func (i Items) Get(ctx context.Context, id int64) (domain.Item, error) {
 	resp, err := i.Client.GetItem(ctx, &item.GetItemReq{Id: id})
 	if err != nil {
-		return domain.Item{}, transport.ReadFault(itemService, err)
+		err = transport.ReadFault(itemService, err)
+		if fault.CodeOf(err) == fault.NotFound {
+			i.Last.forget(id)
+		}
+		if last, seen, known := i.Last.instead(id, err); known {
+			last.Seen, last.Stock = seen, nil // what can be sold is never guessed
+			return last, nil
+		}
+		return domain.Item{}, err
 	}
-	return fromItem(resp.GetItem()), nil
+	found := fromItem(resp.GetItem())
+	i.Last.keep(id, found)
+	return found, nil
 }
 
 // Batch implements domain.Items.
@@ -68,6 +80,7 @@ func (i Items) Create(ctx context.Context, key string, fields domain.Change) (do
 
 // Update implements domain.Items.
 func (i Items) Update(ctx context.Context, key string, id, expected int64, change domain.Change) (domain.Item, error) {
+	i.Last.forget(id)
 	resp, err := i.Client.UpdateItem(ctx, &item.UpdateItemReq{Id: id, ExpectedVersion: expected, Fields: toFields(change), IdempotencyKey: key})
 	if err != nil {
 		return domain.Item{}, transport.WriteFault(itemService, err)
@@ -77,6 +90,7 @@ func (i Items) Update(ctx context.Context, key string, id, expected int64, chang
 
 // Delete implements domain.Items.
 func (i Items) Delete(ctx context.Context, key string, id, expected int64) error {
+	i.Last.forget(id)
 	_, err := i.Client.DeleteItem(ctx, &item.DeleteItemReq{Id: id, ExpectedVersion: expected, IdempotencyKey: key})
 	return transport.WriteFault(itemService, err)
 }
