@@ -57,20 +57,33 @@ func newCallMetrics(c *callRules, tel *telemetry.Telemetry) (*callMetrics, error
 	return m, err
 }
 
-func (m *callMetrics) add(to metric.Int64Counter, method, key, value string) {
-	to.Add(context.Background(), 1, m.labels.Get(methodLabel{method, key, value}).Add...)
+func (m *callMetrics) add(to metric.Int64Counter, count int64, method, key, value string) {
+	to.Add(context.Background(), count, m.labels.Get(methodLabel{method, key, value}).Add...)
 }
 
-func (m *callMetrics) repeated(method, cause string) { m.add(m.repetitions, method, "cause", cause) }
+// expect shows the counters of a method before there is anything to count.
+func (m *callMetrics) expect(method string, hedges bool) {
+	m.add(m.refusals, 0, method, "", "")
+	for _, cause := range []string{causeTimeout, causeConnection, causeOverloaded} {
+		m.add(m.repetitions, 0, method, "cause", cause)
+	}
+	if hedges {
+		m.add(m.repetitions, 0, method, "cause", causeHedge)
+		m.add(m.hedges, 0, method, "outcome", "won")
+		m.add(m.hedges, 0, method, "outcome", "lost")
+	}
+}
 
-func (m *callMetrics) denied(method string) { m.add(m.refusals, method, "", "") }
+func (m *callMetrics) repeated(method, cause string) { m.add(m.repetitions, 1, method, "cause", cause) }
+
+func (m *callMetrics) denied(method string) { m.add(m.refusals, 1, method, "", "") }
 
 func (m *callMetrics) hedged(method string, won bool) {
 	outcome := "lost"
 	if won {
 		outcome = "won"
 	}
-	m.add(m.hedges, method, "outcome", outcome)
+	m.add(m.hedges, 1, method, "outcome", outcome)
 }
 
 // measure reports how many instances of each service are passed over.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -64,7 +65,7 @@ func (t attemptTime) ReadWriteTimeout() time.Duration { return time.Duration(t) 
 // ConnectTimeout implements rpcinfo.Timeouts.
 func (t attemptTime) ConnectTimeout() time.Duration { return min(connectTimeout, time.Duration(t)) }
 
-func newCallRules(policies *policy.Policies, balancer *balancer, tel *telemetry.Telemetry) (*callRules, error) {
+func newCallRules(caller string, policies *policy.Policies, balancer *balancer, tel *telemetry.Telemetry) (*callRules, error) {
 	c := &callRules{methods: map[methodName]*method{}, byName: map[string]*method{}, balancer: balancer}
 	var err1, err2 error
 	c.breakers, err1 = newBreakers(c)
@@ -72,11 +73,14 @@ func newCallRules(policies *policy.Policies, balancer *balancer, tel *telemetry.
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
-	for name := range policies.Now().Methods { // which there are no file changes
+	for name, p := range policies.Now().Methods { // which methods there are no file changes
 		m := &method{name: name}
 		m.budget.denied = func() { c.metrics.denied(m.name) }
 		service, short, _ := strings.Cut(name, "/")
 		c.methods[methodName{service, short}], c.byName[name] = m, m
+		if slices.Contains(p.Callers, caller) && p.Attempts > 1 {
+			c.metrics.expect(name, p.Hedge > 0)
+		}
 	}
 	c.retries = retry.NewRetryContainer(
 		retry.WithContainerCBControl(&circuitbreak.Control{GetKey: func(ctx context.Context, _ any) (string, bool) {

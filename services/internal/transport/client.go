@@ -49,7 +49,7 @@ func ClientOptions(caller string, registry *discovery.Registry, rules *Governanc
 	diagnosis := diagnosed{by: tel.Diagnosis, balancer: balancer}
 	ruled := []client.Option{client.WithRPCTimeout(callTimeout), client.WithConnectTimeout(connectTimeout)}
 	if rules != nil {
-		if diagnosis.rules, err = newCallRules(rules.Policies, balancer, tel); err != nil {
+		if diagnosis.rules, err = newCallRules(caller, rules.Policies, balancer, tel); err != nil {
 			return nil, err
 		}
 		ruled = diagnosis.rules.options(tel)
