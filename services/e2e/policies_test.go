@@ -47,7 +47,7 @@ func startGoverned(t *testing.T) *governed {
 }
 
 // runLogged starts a program that writes its log to a file and ends with the test.
-func runLogged(t *testing.T, program, log string, environment []string, args ...string) {
+func runLogged(t testing.TB, program, log string, environment []string, args ...string) {
 	t.Helper()
 	output, err := os.Create(log)
 	if err != nil {
@@ -139,7 +139,7 @@ func (r *governed) metric(service, pattern string) string {
 func (r *governed) load() (end func()) {
 	var group sync.WaitGroup
 	stop := make(chan struct{})
-	for range 8 {
+	for range 4 {
 		group.Go(func() {
 			for {
 				select {

@@ -37,6 +37,10 @@ func TestMain(m *testing.M) {
 		})
 		return
 	}
+	if rules := os.Getenv(envServeModel); rules != "" {
+		lifecycle.Main(func(ctx context.Context, _ []string) error { return serveModel(ctx, rules) })
+		return
+	}
 	klog.SetOutput(io.Discard) // the services have logs of their own
 	hlog.SetOutput(io.Discard)
 	os.Exit(m.Run())
