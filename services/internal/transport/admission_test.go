@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -411,5 +412,50 @@ func TestStreamsThatAreRefusedAreCountedLikeCalls(t *testing.T) {
 	}
 	if got := metricSum(t, server, refused); got != 1 {
 		t.Errorf("%v refusals are counted, want 1", got)
+	}
+}
+
+// It is not parallel, because it measures the heap.
+func TestAFloodOfCallsThatAreRefusedTakesNoMemory(t *testing.T) {
+	h := openHotel(t, twoAndThree)
+	items := dialPatient(t, h.Addr())
+	staying := make(chan error, 5)
+	for range 5 {
+		go func() {
+			_, err := items.GetItem(t.Context(), &item.GetItemReq{Id: 7})
+			staying <- err
+		}()
+	}
+	h.await(t, "ItemService/GetItem", 2, 3)
+	const callers, each = 64, 200
+	flood := map[string]itemservice.Client{"TTHeader": items, "gRPC": dialKitexGRPC(t, h.running)}
+	growth := heapGrowth(func() {
+		var group sync.WaitGroup
+		for name, items := range flood {
+			for range callers {
+				group.Go(func() {
+					for range each {
+						_, err := items.GetItem(t.Context(), &item.GetItemReq{Id: 7})
+						if fault.CodeOf(transport.ReadFault("item", err)) != fault.Overloaded {
+							t.Errorf("%s: %v, want that it is refused", name, err)
+							return
+						}
+					}
+				})
+			}
+		}
+		group.Wait()
+	})
+	if growth > 64*megabyte {
+		t.Errorf("the heap grew by %d MB", growth/megabyte)
+	}
+	if got, want := h.refused(t, "ItemService/GetItem", "full"), float64(len(flood)*callers*each); got != want {
+		t.Errorf("%v refusals are counted, want %v", got, want)
+	}
+	close(h.goOn)
+	for range 5 {
+		if err := <-staying; err != nil {
+			t.Errorf("a call that was let in: %v", err)
+		}
 	}
 }
