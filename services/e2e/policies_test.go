@@ -47,7 +47,7 @@ func startGoverned(t *testing.T) *governed {
 }
 
 // runLogged starts a program that writes its log to a file and ends with the test.
-func runLogged(t testing.TB, program, log string, environment []string, args ...string) {
+func runLogged(t testing.TB, program, log string, environment []string, args ...string) *os.Process {
 	t.Helper()
 	output, err := os.Create(log)
 	if err != nil {
@@ -66,6 +66,7 @@ func runLogged(t testing.TB, program, log string, environment []string, args ...
 			t.Logf("%s, the last of it:\n%s", log, text[max(0, len(text)-4000):])
 		}
 	})
+	return cmd.Process
 }
 
 // write replaces the file, as one who is careful does.

@@ -39,7 +39,7 @@ func (s served) ask(method, path string) (status int, retryAfter, body string) {
 func (s served) wantRefused(reason string, want int) {
 	s.t.Helper()
 	recorder := httptest.NewRecorder()
-	s.metrics.ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
+	s.metrics.ServeHTTP(recorder, httptest.NewRequest(stdhttp.MethodGet, "/metrics", nil))
 	for line := range strings.Lines(recorder.Body.String()) {
 		if strings.HasPrefix(line, "gateway_refused_total{") && strings.Contains(line, `reason="`+reason+`"`) {
 			if got := strings.TrimSpace(line[strings.LastIndexByte(line, ' '):]); got != fmt.Sprint(want) {
@@ -159,7 +159,7 @@ func TestARefusalDoesNotWaitForTheBody(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	if response.StatusCode != 429 {
+	if response.StatusCode != stdhttp.StatusTooManyRequests {
 		t.Errorf("status = %s", response.Status)
 	}
 }
