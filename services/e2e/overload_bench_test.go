@@ -80,24 +80,35 @@ func BenchmarkOverload(b *testing.B) {
 // overload measures call, which rate calls a second saturate.
 func overload(b *testing.B, call func(context.Context) error, rate int, server *os.Process) {
 	b.Helper()
-	askFor(b, call, rate/10, time.Second) // connections are opened
+	askFor(b.Context(), call, rate/10, time.Second) // connections are opened
 	figures := map[string][]float64{}
 	for b.Loop() {
-		calm := askFor(b, call, rate/10, overloadTakes)
-		flood := askFor(b, call, rate*10, overloadTakes)
-		recovered := recovery(b, call, 2*percentile(calm.answered, 0.99))
-		if calm.failed > 0 || len(calm.refused) > 0 {
-			b.Fatalf("without load %d were refused and %d failed: %v", len(calm.refused), calm.failed, calm.why)
-		}
-		for unit, value := range map[string]float64{
-			"p99-ms": percentile(calm.answered, 0.99), "x-p99": percentile(flood.answered, 0.99) / percentile(calm.answered, 0.99),
-			"x-rate":         float64(len(flood.answered)) / overloadTakes.Seconds() / float64(rate),
-			"refused-p99-ms": percentile(flood.refused, 0.99), "recovery-ms": recovered, "MB": megabytes(b, server),
-			"refused/s": float64(len(flood.refused)) / overloadTakes.Seconds(), "failed": float64(flood.failed),
-		} {
-			figures[unit] = append(figures[unit], value)
-		}
+		calm := askFor(b.Context(), call, rate/10, overloadTakes)
+		flood := askFor(b.Context(), call, rate*10, overloadTakes)
+		note(b, figures, calm, flood, call, server)
+		figures["x-rate"] = append(figures["x-rate"], float64(len(flood.answered))/overloadTakes.Seconds()/float64(rate))
 	}
+	reportMedians(b, figures)
+}
+
+// note adds what calls without load and under overload tell, and how it is after them.
+func note(b *testing.B, figures map[string][]float64, calm, flood asked, call func(context.Context) error, server *os.Process) {
+	b.Helper()
+	if calm.failed > 0 || len(calm.refused) > 0 {
+		b.Fatalf("without load %d were refused and %d failed: %v", len(calm.refused), calm.failed, calm.why)
+	}
+	alone := percentile(calm.answered, 0.99)
+	for unit, value := range map[string]float64{
+		"p99-ms": alone, "x-p99": percentile(flood.answered, 0.99) / alone, "refused-p99-ms": percentile(flood.refused, 0.99), "failed": float64(flood.failed),
+		"recovery-ms": recovery(b, call, 2*alone), "MB": megabytes(b, server),
+	} {
+		figures[unit] = append(figures[unit], value)
+	}
+}
+
+// reportMedians gives the medians.
+func reportMedians(b *testing.B, figures map[string][]float64) {
+	b.Helper()
 	b.ReportMetric(0, "ns/op")
 	for unit, values := range figures {
 		slices.Sort(values)
@@ -113,8 +124,7 @@ type asked struct {
 }
 
 // askFor makes rate calls a second, each when its time has come.
-func askFor(b *testing.B, call func(context.Context) error, rate int, last time.Duration) (all asked) {
-	b.Helper()
+func askFor(ctx context.Context, call func(context.Context) error, rate int, last time.Duration) (all asked) {
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	room := semaphore.NewWeighted(maxAsked)
@@ -129,7 +139,7 @@ func askFor(b *testing.B, call func(context.Context) error, rate int, last time.
 			group.Go(func() {
 				defer room.Release(1)
 				began := time.Now()
-				err := call(b.Context())
+				err := call(ctx)
 				took := time.Since(began).Seconds() * 1000
 				mu.Lock()
 				defer mu.Unlock()
@@ -281,20 +291,21 @@ func startModel(b *testing.B) *modelled {
 
 func (m *modelled) options(b *testing.B, service string) []kitexclient.Option {
 	b.Helper()
-	tel, err := telemetry.New("benchmark", telemetry.Config{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	registry, err := discovery.Open(discovery.Config{URL: "static://" + service + "=" + m.address}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(registry.Close)
-	options, err := transport.ClientOptions("benchmark", registry, nil, tel)
+	options, err := clientsOf("static://" + service + "=" + m.address)
 	if err != nil {
 		b.Fatal(err)
 	}
 	return options
+}
+
+// clientsOf are options for clients of the services in a registry, until the process ends.
+func clientsOf(registry string) ([]kitexclient.Option, error) {
+	tel, err1 := telemetry.New("benchmark", telemetry.Config{})
+	known, err2 := discovery.Open(discovery.Config{URL: registry}, slog.New(slog.DiscardHandler))
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	return transport.ClientOptions("benchmark", known, nil, tel)
 }
 
 const modelReservation = "01890a5d-ac96-774b-bcce-b302099a8057"

@@ -41,6 +41,10 @@ func TestMain(m *testing.M) {
 		lifecycle.Main(func(ctx context.Context, _ []string) error { return serveModel(ctx, rules) })
 		return
 	}
+	if spec := os.Getenv(envFlood); spec != "" {
+		lifecycle.Main(func(ctx context.Context, _ []string) error { return flood(ctx, spec) })
+		return
+	}
 	klog.SetOutput(io.Discard) // the services have logs of their own
 	hlog.SetOutput(io.Discard)
 	os.Exit(m.Run())

@@ -67,7 +67,7 @@ const (
 // encodeFault makes err ready for the wire. What the fault wraps stays here.
 func encodeFault(f *fault.Error) kerrors.BizStatusErrorIface {
 	extra := map[string]string{extraCode: string(f.Code)}
-	fields := make([]fault.Field, 0, len(f.Fields))
+	var fields []fault.Field
 	for _, field := range f.Fields[:min(len(f.Fields), maxFields)] {
 		fields = append(fields, fault.Field{Field: clip(field.Field), Reason: clip(field.Reason)})
 	}
@@ -76,8 +76,10 @@ func encodeFault(f *fault.Error) kerrors.BizStatusErrorIface {
 			extra[extraFields] = string(text)
 		}
 	}
-	if text, err := json.Marshal(f.Members); err == nil && len(f.Members) > 0 && len(text) <= maxMembers {
-		extra[extraMembers] = string(text)
+	if len(f.Members) > 0 {
+		if text, err := json.Marshal(f.Members); err == nil && len(text) <= maxMembers {
+			extra[extraMembers] = string(text)
+		}
 	}
 	return kerrors.NewBizStatusErrorWithExtra(int32(statusCode(f.Code)), clip(f.Message), extra)
 }
