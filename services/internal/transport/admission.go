@@ -62,7 +62,11 @@ func newAdmission(rules *Governance, tel *telemetry.Telemetry) (*admission, erro
 	for name, method := range rules.Policies.Now().Methods {
 		if method.Effect != policy.Stream { // streams.go bounds those
 			service, short, _ := strings.Cut(name, "/")
-			a.gates[served{service, short}] = &gate{label: metric.WithAttributeSet(attribute.NewSet(semconv.RPCMethod(name)))}
+			of := served{service, short}
+			a.gates[of] = &gate{
+				label:   metric.WithAttributeSet(attribute.NewSet(semconv.RPCMethod(name))),
+				refused: map[string][]metric.AddOption{refusedFull: a.labels.Get(refusal{of, refusedFull}).Add, refusedLate: a.labels.Get(refusal{of, refusedLate}).Add},
+			}
 		}
 	}
 	rules.Policies.OnChange(func(set *policy.Set) {
@@ -116,8 +120,9 @@ func (a *admission) begin(on server.Server) {
 	a.known.Store(&known)
 }
 
-func (a *admission) count(ctx context.Context, of served, reason string) {
-	a.refused.Add(ctx, 1, a.labels.Get(refusal{of, reason}).Add...)
+// refuseStream counts a stream that streams.go refuses.
+func (a *admission) refuseStream(ctx context.Context, of served) {
+	a.refused.Add(ctx, 1, a.labels.Get(refusal{of, refusedStreams}).Add...)
 }
 
 // middleware refuses a call before its handler has begun. Streams pass.
@@ -134,7 +139,7 @@ func (a *admission) middleware(next endpoint.Endpoint) endpoint.Endpoint {
 		}
 		in := g.room.Load()
 		if reason, err := g.enter(ctx, in); err != nil {
-			a.count(ctx, of, reason)
+			a.refused.Add(ctx, 1, g.refused[reason]...)
 			return err
 		}
 		defer g.leave(in)
@@ -147,6 +152,7 @@ type gate struct {
 	room             atomic.Pointer[room]
 	working, waiting atomic.Int64
 	label            metric.MeasurementOption
+	refused          map[string][]metric.AddOption // by reason
 }
 
 // room is the place that a method's policy gives to its calls. Each leaves the

@@ -80,7 +80,7 @@ func (h *grpcHandler) answerStream(ctx context.Context, call rpcinfo.RPCInfo, me
 	defer h.streams.gauge.Add(ctx, -1, open...)
 	defer h.streams.open.Add(-1)
 	if h.streams.open.Add(1) > h.streams.limits.open {
-		h.streams.admit.count(ctx, served{method.service, method.name}, refusedStreams)
+		h.streams.admit.refuseStream(ctx, served{method.service, method.name})
 		return h.endStream(call, s, fault.New(fault.Overloaded, "%d streams are open, and there may be no more", h.streams.limits.open))
 	}
 	ctx = h.opt.TracerCtl.DoStart(s.ctx, call)
