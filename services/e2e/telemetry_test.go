@@ -128,6 +128,7 @@ func metricsOf(t *testing.T, data string, use func(s running)) map[string]string
 	t.Helper()
 	cfg := config(data)
 	cfg.Gateway.Telemetry.Environment = telemetrytest.Start(t).Environment()
+	cfg.Gateway.Identity = identified(t, t.TempDir(), serviceNames()...)
 	cfg.Stock.ExpireEvery = 50 * time.Millisecond
 	admins := adminPorts(t, &cfg)
 	use(open(t, cfg))

@@ -25,6 +25,7 @@ import (
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 	"github.com/kiteshop/kiteshop/services/internal/identity"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
+	"github.com/kiteshop/kiteshop/services/internal/policy"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 )
 
@@ -116,8 +117,15 @@ const (
 	missing    identity.Reason = "missing"     // there is no token
 	several    identity.Reason = "several"     // there are more than one
 	protocol   identity.Reason = "protocol"    // which cannot carry one
-	notAllowed identity.Reason = "not_allowed" // the token is good, and its service may not
+	notAllowed identity.Reason = "not_allowed" // the token is good, and its service is not listed
 )
+
+func reasons() []identity.Reason {
+	return []identity.Reason{
+		missing, several, protocol, notAllowed,
+		identity.Malformed, identity.UnknownKey, identity.Forged, identity.Audience, identity.Expired, identity.Future, identity.Certificate,
+	}
+}
 
 type denial struct {
 	method string
@@ -134,19 +142,31 @@ func newGuard(rules *Governance, tel *telemetry.Telemetry) (endpoint.Middleware,
 		return func(next endpoint.Endpoint) endpoint.Endpoint { return next }, err
 	}
 	g := &guard{
-		identity: rules.identity, required: rules.required, allowed: map[string]map[string][]string{}, denied: denied, unknown: unknown, log: tel.Log,
+		identity: rules.identity, required: rules.required, allowed: callersOf(rules.Policies.Now()), denied: denied, unknown: unknown, log: tel.Log,
 		labels: telemetry.NewLabels(func(d denial) []attribute.KeyValue {
 			return []attribute.KeyValue{semconv.RPCMethod(d.method), attribute.String("reason", string(d.reason))}
 		}),
 	}
-	for name, method := range rules.Policies.Now().Methods {
-		service, in, _ := strings.Cut(name, "/")
-		if g.allowed[service] == nil {
-			g.allowed[service] = map[string][]string{}
-		}
-		g.allowed[service][in] = method.Callers
+	for _, reason := range reasons() { // an alert needs a number from which it rises
+		denied.Add(context.Background(), 0, g.labels.Get(denial{"_OTHER", reason}).Add...)
+	}
+	for _, reason := range []identity.Reason{missing, protocol} {
+		unknown.Add(context.Background(), 0, g.labels.Get(denial{"_OTHER", reason}).Add...)
 	}
 	return g.admit, nil
+}
+
+// callersOf gives the callers by service and method.
+func callersOf(set *policy.Set) map[string]map[string][]string {
+	all := map[string]map[string][]string{}
+	for name, method := range set.Methods {
+		service, in, _ := strings.Cut(name, "/")
+		if all[service] == nil {
+			all[service] = map[string][]string{}
+		}
+		all[service][in] = method.Callers
+	}
+	return all
 }
 
 func (g *guard) admit(next endpoint.Endpoint) endpoint.Endpoint {
