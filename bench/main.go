@@ -43,6 +43,10 @@ func suites() []suite {
 			{"the same, CPU of client and server", "BenchmarkGetItem/cpu=client+server", []string{"x-echo-cpu"}, 1.25, 0},
 		}},
 		{"./services/item", "Protocols", "300x", protocolMeasurements()},
+		{"./services/item", "Identity", "20x", []measurement{
+			{"GetItem with a token against without, over TTHeader, CPU of client and server", "BenchmarkIdentity/ttheader", []string{"x-without"}, 1.08, 0},
+			{"the same over gRPC", "BenchmarkIdentity/grpc", []string{"x-without"}, 1.08, 0},
+		}},
 		{"./services/item/internal/store", "CachedRead", "50x", []measurement{
 			{"SQLite's point read against one from memory", "BenchmarkCachedRead", []string{"x-sqlite"}, 0, 30},
 		}},
