@@ -169,7 +169,7 @@ func TestServicesThatAskWhoCalls(t *testing.T) {
 		{"their keys are rotated under load without a failed request", rotateKeys},
 	} {
 		t.Run(step.name, func(t *testing.T) {
-			f.client.t = t
+			f.t = t
 			step.do(t, f)
 		})
 	}
