@@ -58,8 +58,8 @@ func makeKeys(t testing.TB, services ...string) identity.Config {
 	return identity.Config{Key: dir, Trust: dir, Required: true}
 }
 
-// governed are the rules of a service with a key.
-func governed(t testing.TB, name string, keys identity.Config, tel *telemetry.Telemetry) (*transport.Governance, *lifecycle.Service) {
+// keyed are the rules of a service with a key.
+func keyed(t testing.TB, name string, keys identity.Config, tel *telemetry.Telemetry) (*transport.Governance, *lifecycle.Service) {
 	t.Helper()
 	life, err := lifecycle.New(tel.Log, lifecycle.Config{Admin: "127.0.0.1:0", Debug: "127.0.0.1:0", StopTimeout: time.Minute}, tel.Metrics)
 	if err != nil {
@@ -92,7 +92,7 @@ func serveGuarded(t testing.TB, keys identity.Config, environment ...string) *gu
 		return titled("Kitex")(ctx, id)
 	}}
 	g.running = serveMade(t, telemetry.Config{SampleRatio: 1, Environment: environment}, func(tel *telemetry.Telemetry) (*transport.Server, error) {
-		rules, life := governed(t, "item", keys, tel)
+		rules, life := keyed(t, "item", keys, tel)
 		g.life = life
 		return transport.NewServer("127.0.0.1:0", rules, tel)
 	}, func(s *transport.Server) error {
@@ -118,7 +118,7 @@ func (*openItems) ListItems(context.Context, *item.ListItemsReq) (*item.ListItem
 func (g *guarded) as(t testing.TB, name string, keys identity.Config, more ...client.Option) []client.Option {
 	t.Helper()
 	tel := quiet(t)
-	rules, _ := governed(t, name, keys, tel)
+	rules, _ := keyed(t, name, keys, tel)
 	options, err := transport.ClientOptions(name, static(t, "item="+g.Addr().String()), rules, tel)
 	if err != nil {
 		t.Fatal(err)
