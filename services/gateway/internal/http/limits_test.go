@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"net"
 	stdhttp "net/http"
 	"net/http/httptest"
@@ -17,23 +16,11 @@ import (
 	"github.com/kiteshop/kiteshop/services/internal/policy"
 )
 
-// ask sends one request, and gives the status, the seconds of Retry-After and the body.
-func (s served) ask(method, path string) (status int, retryAfter, body string) {
+// outcome asks, and gives the status, the seconds of Retry-After and the body.
+func (s served) outcome(method, path string) (status int, retryAfter, body string) {
 	s.t.Helper()
-	request, err := stdhttp.NewRequestWithContext(s.t.Context(), method, "http://"+s.address+path, nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	response, err := stdhttp.DefaultClient.Do(request)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return response.StatusCode, response.Header.Get(headerRetryAfter), string(text)
+	answer, text := s.ask(method, path)
+	return answer.StatusCode, answer.Header.Get(headerRetryAfter), text
 }
 
 func (s served) wantRefused(reason string, want int) {
@@ -69,7 +56,7 @@ func (i slow) Get(ctx context.Context, id int64) (domain.Stock, error) {
 func TestOneRequestMoreThanMayBeWorkedOnIsRefused(t *testing.T) {
 	t.Parallel()
 	stocks := slow{inventory{states: make(chan domain.StockState)}, make(chan struct{}), make(chan struct{})}
-	s := serveShop(t, "edge: {concurrent: 2}", stocks)
+	s := serveShop(t, Access{Keys: noKeys{}}, "edge: {concurrent: 2}", stocks)
 	stream := s.get("/api/v1/stock/8/watch") // is none of them
 	if stream.StatusCode != stdhttp.StatusOK {
 		t.Fatalf("the stream: %s", stream.Status)
@@ -77,19 +64,19 @@ func TestOneRequestMoreThanMayBeWorkedOnIsRefused(t *testing.T) {
 	answers := make(chan int, 2)
 	for range 2 {
 		go func() {
-			status, _, _ := s.ask("GET", "/api/v1/stock/7")
+			status, _, _ := s.outcome("GET", "/api/v1/stock/7")
 			answers <- status
 		}()
 		<-stocks.began
 	}
 	for _, path := range []string{"/api/v1/stock/8", "/api/v1/nothing"} {
-		status, retryAfter, body := s.ask("GET", path)
+		status, retryAfter, body := s.outcome("GET", path)
 		if status != 503 || retryAfter != "1" || !strings.Contains(body, `"code":"overloaded"`) || !strings.Contains(body, "2 requests are worked on, and there may be no more; try again later") {
 			t.Errorf("%s: %d, Retry-After %q, %s", path, status, retryAfter, body)
 		}
 	}
 	for _, path := range []string{"/docs", "/openapi.json"} {
-		if status, _, _ := s.ask("GET", path); status != 200 {
+		if status, _, _ := s.outcome("GET", path); status != 200 {
 			t.Errorf("%s: %d", path, status)
 		}
 	}
@@ -102,7 +89,7 @@ func TestOneRequestMoreThanMayBeWorkedOnIsRefused(t *testing.T) {
 			t.Errorf("a request that was let in: %d", status)
 		}
 	}
-	if status, _, _ := s.ask("GET", "/api/v1/stock/8"); status != 200 {
+	if status, _, _ := s.outcome("GET", "/api/v1/stock/8"); status != 200 {
 		t.Errorf("a request after them: %d", status)
 	}
 	s.wantRefused(refusedConcurrent, 2)
@@ -113,7 +100,7 @@ func TestWhoAsksTooOftenIsToldWhenToComeBack(t *testing.T) {
 	t.Parallel()
 	s := serveLimited(t, "edge: {concurrent: 9, reads: {per_second: 0.001, burst: 2}, writes: {per_second: 0.0001, burst: 1}}")
 	for i, want := range []int{200, 404, 429} {
-		status, retryAfter, body := s.ask("GET", []string{"/api/v1/stock/7", "/api/v1/nothing", "/api/v1/stock/7"}[i])
+		status, retryAfter, body := s.outcome("GET", []string{"/api/v1/stock/7", "/api/v1/nothing", "/api/v1/stock/7"}[i])
 		if status != want {
 			t.Errorf("read %d: %d, want %d", i, status, want)
 		}
@@ -122,17 +109,17 @@ func TestWhoAsksTooOftenIsToldWhenToComeBack(t *testing.T) {
 			t.Errorf("Retry-After %q, %s", retryAfter, body)
 		}
 	}
-	if status, _, _ := s.ask("HEAD", "/api/v1/stock/7"); status != 429 {
+	if status, _, _ := s.outcome("HEAD", "/api/v1/stock/7"); status != 429 {
 		t.Errorf("HEAD: %d", status)
 	}
-	if status, _, _ := s.ask("GET", "/api/v1/stock/7/watch"); status != 429 {
+	if status, _, _ := s.outcome("GET", "/api/v1/stock/7/watch"); status != 429 {
 		t.Errorf("a stream: %d", status)
 	}
-	if status, _, _ := s.ask("GET", "/docs"); status != 200 {
+	if status, _, _ := s.outcome("GET", "/docs"); status != 200 {
 		t.Errorf("the description: %d", status)
 	}
 	for _, want := range []int{415, 429} { // it has no body
-		if status, _, _ := s.ask("POST", "/api/v1/items"); status != want {
+		if status, _, _ := s.outcome("POST", "/api/v1/items"); status != want {
 			t.Errorf("write: %d, want %d", status, want)
 		}
 	}
@@ -144,8 +131,8 @@ func TestWhoAsksTooOftenIsToldWhenToComeBack(t *testing.T) {
 func TestARefusalDoesNotWaitForTheBody(t *testing.T) {
 	t.Parallel()
 	s := serveLimited(t, "edge: {concurrent: 9, writes: {per_second: 0.001, burst: 1}}")
-	s.ask("POST", "/api/v1/imports")
-	conn, err := net.Dial("tcp", s.address)
+	s.outcome("POST", "/api/v1/imports")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 	if err != nil {
 		t.Fatal(err)
 	}

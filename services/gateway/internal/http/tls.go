@@ -44,6 +44,7 @@ type tlsConn struct {
 	tcp                       *net.TCPConn
 	readTimeout, writeTimeout time.Duration // 0: none
 
+	broken  bool // a write failed: there can be no farewell, for which Close would wait 5 s
 	closing sync.Once
 	closed  func() // may be nil
 	err     error
@@ -101,13 +102,19 @@ func (c *tlsConn) Write(text []byte) (int, error) {
 	if err := c.Conn.SetWriteDeadline(deadline(c.writeTimeout)); err != nil {
 		return 0, err
 	}
-	return c.Conn.Write(text)
+	n, err := c.Conn.Write(text)
+	c.broken = c.broken || err != nil
+	return n, err
 }
 
 // Close implements net.Conn.
 func (c *tlsConn) Close() error {
 	c.closing.Do(func() {
-		c.err = c.Conn.Close()
+		if c.broken {
+			c.err = c.tcp.Close()
+		} else {
+			c.err = c.Conn.Close()
+		}
 		if c.closed != nil {
 			c.closed()
 		}

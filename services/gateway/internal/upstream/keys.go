@@ -18,7 +18,7 @@ func (k Keys) Caller(key string) (domain.Caller, error) {
 	case errors.Is(err, apikey.ErrRevoked):
 		return domain.Caller{}, fault.New(fault.Unauthenticated, "the key %s is revoked", found.ID).Because(err)
 	case err != nil:
-		return domain.Caller{}, fault.New(fault.Unauthenticated, "the key is not known").Because(err)
+		return domain.Caller{}, fault.New(fault.Unauthenticated, "the key is not known")
 	}
 	return domain.Caller{ID: "key/" + found.ID, Scope: domain.ScopeOf(found.Scopes)}, nil
 }
