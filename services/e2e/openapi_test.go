@@ -121,7 +121,7 @@ func (d described) check(t *testing.T, method, path, body, media string, got ans
 		t.Fatalf("the document has no answer %s: %s", status, got.body)
 	}
 	headers, _ := d.at("paths", template, verb, "responses", status, "headers")
-	known := []string{"Content-Type", "Content-Length", "Date", "Server", "X-Content-Type-Options"}
+	known := []string{"Content-Type", "Content-Length", "Date", "Server", "X-Content-Type-Options", "Content-Security-Policy", "X-Frame-Options", "Referrer-Policy", "Cache-Control"}
 	for name := range headers {
 		known = append(known, http.CanonicalHeaderKey(name))
 		header, _ := d.at("paths", template, verb, "responses", status, "headers", name)

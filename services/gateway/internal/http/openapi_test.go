@@ -2,6 +2,8 @@ package http
 
 import (
 	"bytes"
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +11,8 @@ import (
 	"github.com/pb33f/libopenapi"
 	"github.com/pb33f/libopenapi/datamodel"
 	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/kiteshop/kiteshop/services/gateway/internal/domain"
 )
 
 func TestOpenAPIHasTheRoutesAndNoOthers(t *testing.T) {
@@ -36,6 +40,23 @@ func TestOpenAPIHasTheRoutesAndNoOthers(t *testing.T) {
 	for _, one := range served {
 		if !slices.Contains(documented, one) {
 			t.Errorf("the route %s is not in openapi.json", one)
+		}
+	}
+}
+
+func TestOpenAPISaysWhichScopeEachRouteTakes(t *testing.T) {
+	t.Parallel()
+	paths := document(t)["paths"].(map[string]any)
+	for _, r := range (&Handler{}).routes() {
+		path := regexp.MustCompile(":([a-z_]+)").ReplaceAllString(r.path, "{$1}")
+		operation := paths[path].(map[string]any)[strings.ToLower(r.method)].(map[string]any)
+		want := fmt.Sprintf("[map[] map[key:[%s]]]", r.scope)
+		if got := fmt.Sprint(operation["security"]); got != want {
+			t.Errorf("%s %s has the security %s, want %s", r.method, r.path, got, want)
+		}
+		answers := operation["responses"].(map[string]any)
+		if answers["401"] == nil || (answers["403"] == nil) != (r.scope == domain.Read) {
+			t.Errorf("%s %s has 401: %v, 403: %v", r.method, r.path, answers["401"], answers["403"])
 		}
 	}
 }
@@ -75,7 +96,11 @@ func TestEveryPartOfOpenAPIIsUsed(t *testing.T) {
 	t.Parallel()
 	for kind, parts := range document(t)["components"].(map[string]any) {
 		for name := range parts.(map[string]any) {
-			if reference := "#/components/" + kind + "/" + name; !bytes.Contains(openAPIText(t), []byte(`"`+reference+`"`)) {
+			reference := `"#/components/` + kind + "/" + name + `"`
+			if kind == "securitySchemes" {
+				reference = `{"` + name + `": [`
+			}
+			if !bytes.Contains(openAPIText(t), []byte(reference)) {
 				t.Errorf("nothing refers to %s", reference)
 			}
 		}
