@@ -140,7 +140,7 @@ func rules() []rule {
 			"whatever else a part needs is handed to it, so that tests and other programs can",
 			process{
 				"./bench":                       {"flag", "os.Environ", "os.Exit"},
-				"./deploy/*":                    {"flag", "os.Exit"},
+				"./deploy/*":                    {"flag", "os.Exit", "os.Getenv"},
 				"./services/*":                  {"flag", "os.Environ"},
 				"./services/internal/config":    {"flag", "os.Environ"},
 				"./services/internal/lifecycle": {"flag", "os.Args", "os.Exit"},

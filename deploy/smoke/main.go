@@ -14,7 +14,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 )
 
@@ -23,12 +22,11 @@ const received, sold = 7, 2
 
 func main() {
 	gateway := flag.String("gateway", "http://127.0.0.1:8889", "`URL` of the shop")
-	key := flag.String("key-file", "", "`file` of an API key with the scope admin, where the shop has keys")
 	authority := flag.String("ca", "", "`file` of certificates, in PEM, that vouch for the shop's; empty: the system's")
 	within := flag.Duration("within", time.Minute, "longest `time` that the test may take")
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), *within)
-	err := run(ctx, *gateway, *key, *authority)
+	err := run(ctx, *gateway, os.Getenv("KITESHOP_KEY"), *authority)
 	cancel()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "smoke:", err)
@@ -36,15 +34,8 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, gateway, keyFile, authority string) error {
-	s := shop{url: gateway, client: http.DefaultClient}
-	if keyFile != "" {
-		text, err := os.ReadFile(keyFile)
-		if err != nil {
-			return err
-		}
-		s.key = strings.TrimSpace(string(text))
-	}
+func run(ctx context.Context, gateway, key, authority string) error {
+	s := shop{url: gateway, client: http.DefaultClient, key: key}
 	if authority != "" {
 		text, err := os.ReadFile(authority)
 		if err != nil {
@@ -63,7 +54,7 @@ func run(ctx context.Context, gateway, keyFile, authority string) error {
 type shop struct {
 	url    string
 	client *http.Client
-	key    string // "": it takes none
+	key    string // with the scope admin; "": it takes none
 }
 
 type item struct {
