@@ -95,6 +95,15 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
+	ln, err := newHTTP(cfg, shop, access, rules, files, tel, life)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{life, ln, access.Scheme()}, nil
+}
+
+// newHTTP opens the port, and adds the part that answers on it.
+func newHTTP(cfg Config, shop *domain.Shop, access http.Access, rules *transport.Governance, files *files, tel *telemetry.Telemetry, life *lifecycle.Service) (net.Listener, error) {
 	connections := http.NewConnections()
 	ln, secured, err := listen(cfg, files, connections, tel)
 	if err != nil {
@@ -115,10 +124,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 		server.WithDisablePrintRoute(true),
 	)...)
 	life.Add(httpPart(hertz, ln, connections))
-	if err := http.Register(hertz.Engine, connections, shop, access, rules.Policies, tel, cfg.NewID); err != nil {
-		return nil, err
-	}
-	return &Service{life, ln, access.Scheme()}, nil
+	return ln, http.Register(hertz.Engine, connections, shop, access, rules.Policies, tel, cfg.NewID)
 }
 
 // URL is what callers put before a path.

@@ -92,7 +92,7 @@ func (f File) change(ctx context.Context, change func([]Key) ([]Key, error)) err
 	if _, err := lock.TryLockContext(waiting, lockRetry); err != nil {
 		return fmt.Errorf("another command has locked %s: %w", lock.Path(), err)
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }() // the process's end unlocks it too
 	keys, err := f.List()
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -170,10 +171,10 @@ func notToken(r rune) bool {
 // have, and takes them out of this one before ours see it.
 func refuseSecretInURL(c *app.RequestContext) error {
 	uri := c.Request.URI()
-	inPath := apikey.Index(string(uri.Path()))
-	if inPath < 0 && len(uri.QueryString()) == 0 {
+	if len(uri.QueryString()) == 0 && !bytes.Contains(uri.Path(), []byte(apikey.Prefix)) {
 		return nil
 	}
+	inPath := apikey.Index(string(uri.Path()))
 	found := inPath >= 0
 	c.QueryArgs().VisitAll(func(name, value []byte) {
 		found = found || namesSecret(string(name)) || apikey.Index(string(name)) >= 0 || apikey.Index(string(value)) >= 0

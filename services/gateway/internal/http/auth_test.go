@@ -154,11 +154,11 @@ func TestWhatIsGoodIsLetIn(t *testing.T) {
 	t.Parallel()
 	s := serveAccess(t, Access{Keys: scopes{}, Tokens: tokens{}})
 	for _, credential := range []string{"Bearer ks_read", "bearer ks_admin", "BEARER good"} {
-		if answer, text := s.ask("GET", "/api/v1/stock/7", "Authorization: "+credential); answer.StatusCode != 200 || answer.Header.Get("Cache-Control") != "no-store" {
+		if answer, text := s.ask("GET", "/api/v1/stock/7", "Authorization: "+credential); answer.StatusCode != stdhttp.StatusOK || answer.Header.Get("Cache-Control") != "no-store" {
 			t.Errorf("%s: %s %v %s", credential, answer.Status, answer.Header, text)
 		}
 	}
-	if answer, _ := s.ask("GET", "/api/v1/stock/7?"); answer.StatusCode != 200 || answer.Header.Get("Cache-Control") != "" {
+	if answer, _ := s.ask("GET", "/api/v1/stock/7?"); answer.StatusCode != stdhttp.StatusOK || answer.Header.Get("Cache-Control") != "" {
 		t.Errorf("without one: %s %v", answer.Status, answer.Header)
 	}
 }
@@ -166,7 +166,7 @@ func TestWhatIsGoodIsLetIn(t *testing.T) {
 func TestHeadersOf64KBAreRefused(t *testing.T) {
 	t.Parallel()
 	s := serveAccess(t, Access{Keys: scopes{}})
-	if answer, text := s.ask("GET", "/api/v1/stock/7", "Authorization: Bearer "+strings.Repeat("x", 64<<10)); answer.StatusCode != stdhttp.StatusRequestHeaderFieldsTooLarge && answer.StatusCode != 400 {
+	if answer, text := s.ask("GET", "/api/v1/stock/7", "Authorization: Bearer "+strings.Repeat("x", 64<<10)); answer.StatusCode != stdhttp.StatusRequestHeaderFieldsTooLarge && answer.StatusCode != stdhttp.StatusBadRequest {
 		t.Errorf("%s %s", answer.Status, text)
 	}
 }
@@ -250,7 +250,7 @@ func TestPagesOfListedOriginsMayAsk(t *testing.T) {
 		if answer.StatusCode != stdhttp.StatusForbidden || answer.Header.Get("Access-Control-Allow-Origin") != "" || !strings.Contains(text, "those that may are listed by -cors-origins") {
 			t.Errorf("%s: %s %v %s", other, answer.Status, answer.Header, text)
 		}
-		if answer, _ := s.ask("GET", "/api/v1/stock/7", "Origin: "+other); answer.StatusCode != 200 || answer.Header.Get("Access-Control-Allow-Origin") != "" {
+		if answer, _ := s.ask("GET", "/api/v1/stock/7", "Origin: "+other); answer.StatusCode != stdhttp.StatusOK || answer.Header.Get("Access-Control-Allow-Origin") != "" {
 			t.Errorf("%s reads %v", other, answer.Header)
 		}
 	}
