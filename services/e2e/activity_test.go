@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -197,12 +198,21 @@ func TestNothingButTheTrendsNeedsActivity(t *testing.T) {
 			t.Errorf("after %s: %+v", took, refused)
 		}
 	}
+	wantStale := func() {
+		t.Helper()
+		var last struct{ Stale bool }
+		began := time.Now()
+		got := s.send("GET", "/api/v1/trending", "").want(t, http.StatusOK, &last)
+		if took := time.Since(began); !last.Stale || got.header.Get("Age") == "" || took > refusal {
+			t.Errorf("after %s: %s, %v", took, got.body, got.header)
+		}
+	}
 	wantSome := func() {
 		t.Helper()
 		eventually(t, "there are trends", func() bool {
 			look(1)
 			got := s.send("GET", "/api/v1/trending", "")
-			return got.status == http.StatusOK && bytes.Contains([]byte(got.body), []byte(`"Kitex"`))
+			return got.status == http.StatusOK && strings.Contains(got.body, `"Kitex"`) && !strings.Contains(got.body, `"stale"`)
 		})
 	}
 	look(10)
@@ -213,7 +223,7 @@ func TestNothingButTheTrendsNeedsActivity(t *testing.T) {
 	_ = activity.Process.Kill()
 	_ = activity.Wait()
 	look(many)
-	wantNone()
+	wantStale()
 
 	activity = start()
 	wantSome()
@@ -221,7 +231,7 @@ func TestNothingButTheTrendsNeedsActivity(t *testing.T) {
 		t.Fatal(err)
 	}
 	look(many)
-	wantNone()
+	wantStale()
 	if err := activity.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func TestTheDebugPortTellsNoSecret(t *testing.T) {
 	for _, probe := range listed.Probes {
 		pages = append(pages, "/debug/diagnosis/"+probe)
 	}
-	if len(pages) != 14 { // five of the index, nine probes
+	if len(pages) != 17 { // five of the index, twelve probes
 		t.Errorf("there are %q", pages)
 	}
 	for _, page := range pages {
