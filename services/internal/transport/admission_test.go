@@ -427,7 +427,7 @@ func TestAFloodOfCallsThatAreRefusedTakesNoMemory(t *testing.T) {
 		}()
 	}
 	h.await(t, "ItemService/GetItem", 2, 3)
-	const callers, each = 64, 200
+	const callers, each = 64, 25
 	flood := map[string]itemservice.Client{"TTHeader": items, "gRPC": dialKitexGRPC(t, h.running)}
 	growth := heapGrowth(func() {
 		var group sync.WaitGroup
@@ -446,7 +446,7 @@ func TestAFloodOfCallsThatAreRefusedTakesNoMemory(t *testing.T) {
 		}
 		group.Wait()
 	})
-	if growth > 64*megabyte {
+	if growth > 48*megabyte {
 		t.Errorf("the heap grew by %d MB", growth/megabyte)
 	}
 	if got, want := h.refused(t, "ItemService/GetItem", "full"), float64(len(flood)*callers*each); got != want {
