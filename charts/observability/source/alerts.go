@@ -8,7 +8,7 @@ import (
 // alerts are the burning budgets, which customers feel, and causes that they will feel.
 func alerts(c clock) group {
 	all := burnAlerts(c)
-	for _, list := range [][]alert{stockAlerts(c), findingAlerts(c), databaseAlerts(c), telemetryAlerts(c)} {
+	for _, list := range [][]alert{stockAlerts(c), findingAlerts(c), databaseAlerts(c), governanceAlerts(c), fileAlerts(c), telemetryAlerts(c)} {
 		for _, a := range list {
 			all = append(all, a.rule(c))
 		}

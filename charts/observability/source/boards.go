@@ -2,7 +2,9 @@ package main
 
 import "fmt"
 
-func allBoards() []board { return []board{overview(), stockBoard(), discoveryBoard(), runtimeBoard()} }
+func allBoards() []board {
+	return []board{overview(), stockBoard(), discoveryBoard(), governanceBoard(), runtimeBoard()}
+}
 
 const calls = "rpc_server_call_duration_seconds"
 
