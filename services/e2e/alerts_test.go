@@ -20,6 +20,7 @@ func TestEveryAlertFires(t *testing.T) {
 		t.Skip("it takes minutes; TEST_ALERTS=1 runs it")
 	}
 	o := observe(t)
+	o.startEdge() // whose issuer is away: in a minute its keys are old
 	o.keepAsking()
 	seen := map[string]bool{}
 	for _, f := range o.outages() {
@@ -62,6 +63,20 @@ func (o *observed) outages() []outage {
 				o.change(`UPDATE stock.stock SET on_hand = on_hand - 1, available = available - 1 WHERE item_id = 1024`)
 			}
 		}},
+		{"somebody writes a policy that cannot be", []string{"FileRefused"}, nil, func() func() {
+			o.rule("edge: {concurrent: -1}")
+			return func() { o.rule("") }
+		}},
+		{"somebody calls with a wrong token", []string{"CallsDenied"}, nil, o.keepIntruding},
+		{"a certificate is forgotten", []string{"CertificateExpires 30d", "CertificateExpires 3d"}, nil, func() func() {
+			o.certify("operator", 30*time.Minute)
+			return func() { o.certify("operator", 365*24*time.Hour) }
+		}},
+		{"an instance takes no connections", []string{"InstancePassedOver"}, nil, func() func() { return o.registerDead("item") }},
+		{"the only instance of item hangs", []string{"BreakerOpen"}, nil, func() func() {
+			o.freeze("item")
+			return func() { o.thaw("item") }
+		}},
 		{"the receiver of the traces is away", []string{"CollectorCannotSend"}, nil, func() func() {
 			o.traces.Stop()
 			return o.takeTraces
@@ -84,6 +99,15 @@ func (o *observed) outages() []outage {
 			return nothing
 		}},
 		{"somebody's transaction has the locks", []string{"StockQueueWaits"}, []string{"RequestsSlow 1h", "RequestsSlow 6h", "RequestsSlow 1d", "RequestsSlow 3d"}, o.holdLocks},
+		{"stock has less room than is asked for", []string{"Overloaded"}, nil, func() func() {
+			o.rule("methods: {StockService/Reserve: {concurrent: 1, waiting: 0}}")
+			unlock := o.holdLocks()
+			return func() {
+				unlock()
+				o.rule("")
+			}
+		}},
+		{"the issuer of the tokens has been away since the start", nil, []string{"KeySetOld"}, func() func() { return nothing }},
 		{"the database is away", []string{"DatabaseUnavailable", "ExpiryStopped", "LedgerUnchecked"}, []string{"RequestsFail 1h", "RequestsFail 6h", "RequestsFail 1d", "RequestsFail 3d"}, func() func() {
 			o.postgres.Kill()
 			return o.postgres.Start

@@ -55,6 +55,7 @@ func observe(t *testing.T) *observed {
 	}
 	o.client, o.prometheus = client{t, "http://" + o.addresses["gateway"]}, "http://"+o.addresses["prometheus"]
 	o.makeRules()
+	o.govern()
 	o.takeTraces()
 	o.startCollector("")
 	o.startPrometheus()
@@ -166,7 +167,11 @@ func (o *observed) thaw(name string)   { _ = o.processes[name].Process.Signal(sy
 func (o *observed) startService(name string, more ...string) {
 	o.t.Helper()
 	args := []string{"-registry", o.registry.URL("empty_grace=1s"), "-admin", "127.0.0.1:0", "-debug", "127.0.0.1:0"}
+	args = append(args, o.governed()...)
 	switch name {
+	case "edge":
+		args = append(args, o.edge()...)
+		fallthrough
 	case "gateway":
 		args = append(args, "-http", o.addresses[name])
 	case "stock":

@@ -17,6 +17,7 @@ func TestEveryQueryFindsData(t *testing.T) {
 	t.Parallel()
 	o := observe(t)
 	missing := o.queries()
+	o.startEdge()
 	o.failOnce()
 	o.traces.Stop()
 	deadline := time.Now().Add(3 * time.Minute)
@@ -182,6 +183,7 @@ func (o *observed) trade(round int) {
 	count.send(fmt.Sprintf("round-%d", round), 2, []shelfCount{{ItemID: id, OnHand: 0}}) // less than is held
 	count.receive()
 	_ = count.conn.Close()
+	o.intrude()
 	watched.close()
 	o.send("DELETE", fmt.Sprintf("/api/v1/items/%d", id), "").want(o.t, http.StatusNoContent, nil)
 }
