@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -131,6 +132,10 @@ func metricsOf(t *testing.T, data string, use func(s running)) map[string]string
 	cfg.Gateway.Identity = identified(t, t.TempDir(), serviceNames()...)
 	cfg.Stock.ExpireEvery = 50 * time.Millisecond
 	admins := adminPorts(t, &cfg)
+	cfg.Gateway.Policies.File = filepath.Join(t.TempDir(), "policies.yaml")
+	if err := os.WriteFile(cfg.Gateway.Policies.File, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	use(open(t, cfg))
 	texts := map[string]string{}
 	read := func(service string) string {

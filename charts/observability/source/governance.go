@@ -33,6 +33,8 @@ func governanceBoard() board {
 					target{worst("rpc_client_breaker_open", "service_name", "rpc_method"), "{{service_name}} to {{rpc_method}}", false}),
 				series("Instances passed over", "short", "They refuse connections, do not answer or are much slower than the others, as the caller sees it. See the runbook InstancePassedOver.",
 					target{worst("rpc_client_instances_passed_over", "service_name", "server_address"), "{{service_name}} on {{server_address}}", false}),
+				series("Old answers", "reqps", "Given by the gateway, and marked, because the service with the new ones is not there. Normally none: look whom nobody calls.",
+					target{rate("gateway_stale_answers_total", "", "what"), "{{what}}", false}),
 			}},
 			{"Who asks", []panel{
 				series("Requests with keys or tokens", "reqps", "By what became of them. key and token were good. refused and missing are callers' mistakes; a crowd of refused is somebody who tries. undecided: see the runbook KeySetOld.",
@@ -68,10 +70,6 @@ func wrongFiles(labels string) string {
 // governanceAlerts are about callers that are refused, and services that nobody calls.
 func governanceAlerts(c clock) []alert {
 	window := c.of(5 * time.Minute)
-	// tried is what a breaker and a condition wait for: without calls they stay as they are.
-	tried := func(labels, by string) condition {
-		return condition{fmt.Sprintf("sum by (job, %s) (rate(rpc_client_call_duration_seconds_count{%s}[%s]))", by, labels, window), 0}
-	}
 	return []alert{
 		{
 			name: "Overloaded",
@@ -84,15 +82,18 @@ func governanceAlerts(c clock) []alert {
 		},
 		{
 			name:        "BreakerOpen",
-			conditions:  []condition{{"max by (job, rpc_method) (rpc_client_breaker_open)", 0}, tried(`error_type!=""`, "rpc_method")},
+			conditions:  []condition{{"max by (job, rpc_method) (rpc_client_breaker_open)", 0}},
 			lasting:     2 * time.Minute,
 			severity:    "page",
 			summary:     "{{ $labels.job }} does not call {{ $labels.rpc_method }} any more",
 			description: "Most calls of {{ $labels.rpc_method }} by {{ $labels.job }} are not answered, so for 2 minutes it has only tried now and then ({{ $value }}, normal is 0). Customers get errors, old answers or items without their stock.",
 		},
 		{
-			name:        "InstancePassedOver",
-			conditions:  []condition{{"max by (job, server_address) (rpc_client_instances_passed_over)", 0}, tried("", "server_address")},
+			name: "InstancePassedOver",
+			conditions: []condition{
+				{"max by (job, server_address) (rpc_client_instances_passed_over)", 0},
+				{fmt.Sprintf("sum by (job, server_address) (rate(rpc_client_call_duration_seconds_count[%s]))", window), 0}, // without calls nobody finds out that it is well
+			},
 			lasting:     5 * time.Minute,
 			severity:    "ticket",
 			summary:     "{{ $labels.job }} passes over instances of {{ $labels.server_address }}",
