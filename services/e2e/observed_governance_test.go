@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/kiteshop/kiteshop/services/internal/apikey"
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
 	"github.com/kiteshop/kiteshop/services/internal/identity"
 )
@@ -74,15 +76,26 @@ func (o *observed) replace(name string, content []byte) {
 func (o *observed) startEdge() {
 	o.t.Helper()
 	o.programs["edge"], o.addresses["edge"] = o.programs["gateway"], steadyPort(o.t)
-	o.replace("api-keys.yaml", nil)
+	if _, _, err := apikey.File(o.apiKeys()).Create(o.t.Context(), "somebody", []string{"read"}, time.Now(), rand.Reader); err != nil {
+		o.t.Fatal(err)
+	}
 	o.startService("edge")
+	o.within("the second gateway listens", func() bool {
+		conn, err := net.Dial("tcp", o.addresses["edge"])
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
 }
+
+func (o *observed) apiKeys() string { return filepath.Join(o.folder, "api-keys.yaml") }
 
 // edge are the settings of the second gateway.
 func (o *observed) edge() []string {
 	certificate := filepath.Join(o.keys(), "gateway") // whoever calls this one would have to know it
 	return []string{
-		"-tls-cert", certificate + ".crt", "-tls-key", certificate + ".key", "-api-keys", filepath.Join(o.folder, "api-keys.yaml"),
+		"-tls-cert", certificate + ".crt", "-tls-key", certificate + ".key", "-api-keys", o.apiKeys(),
 		"-jwt-issuer", "https://issuer.example.com", "-jwt-audience", "kiteshop", "-jwks-url", "http://" + steadyPort(o.t) + "/jwks.json",
 	}
 }
