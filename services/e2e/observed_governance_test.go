@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -135,7 +134,7 @@ func (o *observed) keepIntruding() (mend func()) {
 // registerDead puts an instance of a service into the registry that takes no connections.
 func (o *observed) registerDead(service string) (mend func()) {
 	o.t.Helper()
-	registry, err := discovery.Open(discovery.Config{URL: o.registry.URL("leave_wait=0s")}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	registry, err := discovery.Open(discovery.Config{URL: o.registry.URL("leave_wait=0s")}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		o.t.Fatal(err)
 	}
