@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"maps"
@@ -190,7 +191,7 @@ func TestWhatComposeMountsIsWhereTheChartsHaveIt(t *testing.T) {
 	for name, service := range composed(t).Services {
 		var want []string
 		for _, m := range list(workload(t, objects, name), "spec", "template", "spec", "containers", 0, "volumeMounts") {
-			if volume := text(m, "name"); volume == "config" || volume == "rules" || volume == "dashboards" {
+			if volume := text(m, "name"); slices.Contains([]string{"config", "rules", "dashboards", "policies"}, volume) {
 				want = append(want, text(m, "mountPath"))
 			}
 		}
@@ -271,7 +272,7 @@ func TestWhatTheChartsRenderForCompose(t *testing.T) {
 	t.Parallel()
 	objects := likeCompose(t)
 	made := map[string]string{}
-	for _, name := range []string{"zookeeper", "postgresql", "prometheus", "jaeger", "grafana"} {
+	for _, name := range []string{"policies", "zookeeper", "postgresql", "prometheus", "jaeger", "grafana"} {
 		for file, content := range labels(find(objects, "ConfigMap", name), "data") {
 			made[name+"/"+file] = content
 		}
@@ -327,11 +328,20 @@ func TestEveryPasswordOfComposeIsMadeOnceAndForItsOwnerAlone(t *testing.T) {
 	}
 	first := run()
 	seen := map[string]bool{}
-	for name, password := range first {
-		if len(password) != 48 || seen[password] {
-			t.Errorf("the password of %s has %d characters, want 48 of its own", name, len(password))
+	for name, secret := range first {
+		switch {
+		case slices.Contains(rooms(), name):
+			certificate, err := os.ReadFile(filepath.Join(dir, "secrets", name+".crt"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tls.X509KeyPair(certificate, []byte(secret)); err != nil || seen[secret] || !strings.Contains(first["trust"], string(certificate)) {
+				t.Errorf("%s has no key of its own, or trust has not its certificate: %v", name, err)
+			}
+		case name != "trust" && (len(secret) != 48 || seen[secret]):
+			t.Errorf("the password of %s has %d characters, want 48 of its own", name, len(secret))
 		}
-		seen[password] = true
+		seen[secret] = true
 	}
 	if again := run(); len(first) == 0 || !maps.Equal(again, first) {
 		t.Error("a second run makes other passwords, and PostgreSQL keeps its first")

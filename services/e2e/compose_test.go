@@ -48,9 +48,12 @@ func TestTheShopOfComposeSells(t *testing.T) {
 			"postgresql:5432/kiteshop", url[strings.Index(url, "@")+1:strings.Index(url, "?")],
 			"otel-collector:4318", receiver.Listener.Addr().String(),
 		),
-		secrets:  map[string]string{"zookeeper": password, "postgresql": database.PasswordFile()},
+		secrets:  map[string]string{"zookeeper": password, "postgresql": database.PasswordFile(), "trust": identities(t)},
 		programs: map[string]string{},
 		ports:    map[string]map[string]string{},
+	}
+	for _, name := range []string{"item", "stock", "activity", "gateway"} {
+		here.secrets[name] = filepath.Join(filepath.Dir(here.secrets["trust"]), name+".key")
 	}
 	services := composedServices(t)
 	for _, name := range []string{"item", "stock", "activity", "gateway"} {
@@ -67,6 +70,24 @@ func TestTheShopOfComposeSells(t *testing.T) {
 		t.Errorf("smoke %q: %v\n%s", args, err, output)
 	}
 	discoverytest.Eventually(t, "the services send telemetry", func() bool { return telemetry.Load() > 0 })
+}
+
+// identities makes the services' keys as the program passwords does, and gives the
+// file of their certificates, beside which they are.
+func identities(t *testing.T) string {
+	t.Helper()
+	program, err := os.ReadFile("../../deploy/compose/passwords")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/passwords", program, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if output, err := exec.Command("sh", dir+"/passwords").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	return dir + "/secrets/trust"
 }
 
 func composedServices(t *testing.T) types.Services {
@@ -91,7 +112,13 @@ func (c composition) start(t *testing.T, name string, service types.ServiceConfi
 	for key, value := range service.Environment {
 		setting := c.servers.Replace(*value)
 		for _, secret := range service.Secrets {
+			if setting == filepath.Dir(secret.Target) { // of one file
+				setting = c.secrets[secret.Source]
+			}
 			setting = strings.ReplaceAll(setting, secret.Target, c.secrets[secret.Source])
+		}
+		for _, volume := range service.Volumes {
+			setting = strings.ReplaceAll(setting, volume.Target, volume.Source)
 		}
 		if strings.HasPrefix(setting, ":") {
 			c.ports[name][setting] = freePort(t)
