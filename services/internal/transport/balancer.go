@@ -124,6 +124,9 @@ func (b *balancer) usualOf(call rpcinfo.RPCInfo) *usual {
 func (b *balancer) observe(next endpoint.Endpoint) endpoint.Endpoint {
 	return func(ctx context.Context, req, resp any) error {
 		start := time.Now()
+		if of := callOf(ctx); of != nil && of.over(start) {
+			return kerrors.ErrRPCTimeout // Kitex goes from one instance that takes no connection to the next
+		}
 		err := next(ctx, req, resp)
 		call := rpcinfo.GetRPCInfo(ctx)
 		h := b.instance(call)

@@ -50,7 +50,7 @@ type method struct {
 // rule is a policy, with what Kitex wants to know of it at each attempt.
 type rule struct {
 	policy.Method
-	timeouts rpcinfo.Timeouts
+	timeouts attemptTime
 }
 
 // attemptTime is the time of one attempt.
@@ -64,6 +64,14 @@ func (t attemptTime) ReadWriteTimeout() time.Duration { return time.Duration(t) 
 
 // ConnectTimeout implements rpcinfo.Timeouts.
 func (t attemptTime) ConnectTimeout() time.Duration { return min(connectTimeout, time.Duration(t)) }
+
+// unwatched is an attempt whose time its connection keeps. Kitex would have a
+// goroutine watch it, which costs a tenth of a read, and leave it behind when the
+// time is over: it then writes into an answer that the next attempt reads.
+type unwatched struct{ attemptTime }
+
+// RPCTimeout implements rpcinfo.Timeouts.
+func (unwatched) RPCTimeout() time.Duration { return 0 }
 
 func newCallRules(caller string, policies *policy.Policies, balancer *balancer, tel *telemetry.Telemetry) (*callRules, error) {
 	c := &callRules{methods: map[methodName]*method{}, byName: map[string]*method{}, balancer: balancer}
@@ -147,24 +155,43 @@ func (c *callRules) retryPolicy(p policy.Method) retry.Policy {
 // Timeouts implements rpcinfo.TimeoutProvider: each attempt has its share. Kitex
 // asks it only if the client is given no timeouts as options.
 func (c *callRules) Timeouts(call rpcinfo.RPCInfo) rpcinfo.Timeouts {
-	if m := c.of(call); m != nil {
-		return m.rule.Load().timeouts
+	m := c.of(call)
+	if m == nil {
+		return attemptTime(callTimeout)
 	}
-	return attemptTime(callTimeout)
+	return unwatched{m.rule.Load().timeouts}
 }
 
 // call is what the attempts of one call know of each other.
 type call struct {
-	open     atomic.Int32 // attempts that were sent, and may yet be carried out
+	caller   context.Context //nolint:containedctx // the caller's, whose end Kitex is not to watch
+	open     atomic.Int32    // attempts that were sent, and may yet be carried out
 	answered atomic.Bool
 	cause    atomic.Pointer[string] // why the next attempt is made; nil: the one before has not ended
+	end      atomic.Int64           // of the latest attempt's time, in Unix nanoseconds
+	hurried  atomic.Bool            // that attempt has less time than its share: the caller has no more
 }
 
 type callInContext struct{}
 
+func callOf(ctx context.Context) *call {
+	of, _ := ctx.Value(callInContext{}).(*call)
+	return of
+}
+
+// over tells whether the time of the latest attempt is over.
+func (of *call) over(now time.Time) bool {
+	end := of.end.Load()
+	return end > 0 && now.UnixNano() > end
+}
+
 // Start implements stats.Tracer. It is the one place that Kitex has for what belongs to a call and not to an attempt.
 func (c *callRules) Start(ctx context.Context) context.Context {
-	return context.WithValue(ctx, callInContext{}, &call{})
+	of := &call{caller: ctx}
+	if info := rpcinfo.GetRPCInfo(ctx); c.of(info) != nil && info.Config().InteractionMode() != rpcinfo.Streaming {
+		ctx = context.WithoutCancel(ctx)
+	}
+	return context.WithValue(ctx, callInContext{}, of)
 }
 
 // Finish implements stats.Tracer.
@@ -172,27 +199,29 @@ func (*callRules) Finish(context.Context) {}
 
 // repeats tells whether an attempt that failed is followed by another. No
 // connection is not here: Kitex itself tries six instances, whatever the method.
-func (c *callRules) repeats(ctx context.Context, err error, attempt rpcinfo.RPCInfo) bool {
-	if ctx.Err() != nil || isUnsent(err) || isRefused(err) {
+func (*callRules) repeats(ctx context.Context, err error, _ rpcinfo.RPCInfo) bool {
+	if isUnsent(err) || isRefused(err) {
 		return false
 	}
 	cause := causeConnection
 	if kerrors.IsTimeoutError(err) {
 		cause = causeTimeout
 	}
-	return c.because(ctx, cause)
+	return callOf(ctx).because(cause)
 }
 
 // repeatsAnswer is the same for an attempt that was answered.
-func (c *callRules) repeatsAnswer(ctx context.Context, _ any, attempt rpcinfo.RPCInfo) bool {
+func (*callRules) repeatsAnswer(ctx context.Context, _ any, attempt rpcinfo.RPCInfo) bool {
 	refused := attempt.Invocation().BizStatusErr()
-	return refused != nil && ctx.Err() == nil && codeOf(refused) == "overloaded" && c.because(ctx, causeOverloaded)
+	return refused != nil && codeOf(refused) == "overloaded" && callOf(ctx).because(causeOverloaded)
 }
 
-func (*callRules) because(ctx context.Context, cause string) bool {
-	if of, ok := ctx.Value(callInContext{}).(*call); ok {
-		of.cause.Store(&cause)
+// because tells whether there is a caller, who may be answered by another attempt.
+func (of *call) because(cause string) bool {
+	if of == nil || of.caller.Err() != nil {
+		return false
 	}
+	of.cause.Store(&cause)
 	return true
 }
 
@@ -200,8 +229,7 @@ func (*callRules) because(ctx context.Context, cause string) bool {
 func (c *callRules) attempt(next endpoint.Endpoint) endpoint.Endpoint {
 	return func(ctx context.Context, req, resp any) error {
 		info := rpcinfo.GetRPCInfo(ctx)
-		m := c.of(info)
-		of, _ := ctx.Value(callInContext{}).(*call)
+		m, of := c.of(info), callOf(ctx)
 		if _, streams := resp.(*streaming.Result); streams || m == nil || of == nil {
 			return next(ctx, req, resp)
 		}
@@ -210,6 +238,8 @@ func (c *callRules) attempt(next endpoint.Endpoint) endpoint.Endpoint {
 		if rule.Breaker > 0 && !c.breakers.IsAllowed(m.name) {
 			return of.ended(rule.Effect, unsent, kerrors.ErrServiceCircuitBreak)
 		}
+		ctx, end := of.bound(ctx, info, time.Duration(rule.timeouts))
+		defer end()
 		of.open.Add(1)
 		start := time.Now()
 		err := next(ctx, req, resp)
@@ -226,6 +256,24 @@ func (c *callRules) attempt(next endpoint.Endpoint) endpoint.Endpoint {
 		}
 		return of.ended(rule.Effect, how, err)
 	}
+}
+
+// bound gives an attempt its share of the time, or what the caller has left. Over
+// TTHeader the reading of the connection keeps it, and the caller's leaving ends nothing.
+func (of *call) bound(ctx context.Context, info rpcinfo.RPCInfo, share time.Duration) (context.Context, func()) {
+	left := share
+	if deadline, ok := of.caller.Deadline(); ok {
+		left = max(min(left, time.Until(deadline)), time.Millisecond)
+	}
+	of.hurried.Store(left < share*9/10)
+	of.end.Store(time.Now().Add(left).UnixNano())
+	_ = rpcinfo.AsMutableRPCConfig(info.Config()).SetRPCTimeout(left)
+	if !overGRPC(info) {
+		return ctx, func() {}
+	}
+	ctx, cancel := context.WithTimeout(ctx, left)
+	stop := context.AfterFunc(of.caller, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 // begin notes an attempt, and tells whether the one before has not ended.

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"net"
 	"slices"
 	"strconv"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/cloudwego/kitex/pkg/rpcinfo"
 	"github.com/cloudwego/kitex/pkg/transmeta"
 	"github.com/cloudwego/kitex/transport"
+	"github.com/cloudwego/netpoll"
 
 	"github.com/kiteshop/kiteshop/services/internal/discovery"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
@@ -70,7 +72,23 @@ func ClientOptions(caller string, registry *discovery.Registry, rules *Governanc
 			MaxIdlePerAddress: maxIdle, MaxIdleGlobal: 10 * maxIdle, MaxIdleTimeout: time.Minute,
 		}),
 		client.WithMiddleware(clientObserver(times)),
+		client.WithDialer(dialer{netpoll.NewDialer()}),
 	}, ruled), nil
+}
+
+// writeTimeout bounds the sending of one request: an instance may take nothing.
+const writeTimeout = 10 * time.Second
+
+// dialer bounds what Kitex does not.
+type dialer struct{ remote.Dialer }
+
+// DialTimeout implements remote.Dialer.
+func (d dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
+	conn, err := d.Dialer.DialTimeout(network, address, timeout)
+	if open, ok := conn.(netpoll.Connection); ok && err == nil {
+		err = open.SetWriteTimeout(writeTimeout)
+	}
+	return conn, err
 }
 
 // tracedClient gives each call a span and sends along what the context carries.
@@ -91,10 +109,13 @@ type deadlines struct{}
 
 // WriteMeta implements remote.MetaHandler.
 func (deadlines) WriteMeta(ctx context.Context, msg remote.Message) (context.Context, error) {
+	left := msg.RPCInfo().Config().RPCTimeout()
 	if deadline, ok := ctx.Deadline(); ok {
-		left := max(time.Until(deadline).Milliseconds(), 1)
-		msg.TransInfo().PutTransIntInfo(map[uint16]string{remotemeta.RPCTimeout: strconv.FormatInt(left, 10)})
+		left = time.Until(deadline)
+	} else if left == 0 {
+		return ctx, nil
 	}
+	msg.TransInfo().PutTransIntInfo(map[uint16]string{remotemeta.RPCTimeout: strconv.FormatInt(max(left.Milliseconds(), 1), 10)})
 	return ctx, nil
 }
 

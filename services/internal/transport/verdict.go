@@ -47,7 +47,7 @@ func judge(ctx context.Context, call rpcinfo.RPCInfo, err error, took time.Durat
 		return answered
 	case errors.Is(ctx.Err(), context.Canceled):
 		return unclear
-	case ctx.Err() != nil && took < patience*9/10:
+	case hurried(ctx):
 		return unclear
 	default:
 		return lost
@@ -60,4 +60,10 @@ func codeOf(status kerrors.BizStatusErrorIface) fault.Code {
 		return fault.Code(code)
 	}
 	return decodeGRPC(status).Code
+}
+
+// hurried tells whether the caller of ctx gave less time than the policy.
+func hurried(ctx context.Context) bool {
+	of := callOf(ctx)
+	return of != nil && (of.hurried.Load() || errors.Is(of.caller.Err(), context.Canceled))
 }
