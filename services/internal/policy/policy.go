@@ -36,7 +36,8 @@ type Method struct {
 	Budget time.Duration `yaml:"budget"`
 	// Attempts is how often a call is tried at most, 1 to 3; each has its share of the budget.
 	Attempts int `yaml:"attempts"`
-	// Hedge is how long the caller waits until it asks a second instance too. 0: never.
+	// Hedge is how long the caller waits until it asks a second instance too, while
+	// instances have been slow or lost answers lately. 0: never.
 	Hedge time.Duration `yaml:"hedge"`
 	// Breaker is the part of failed calls, 0 to 1, from which on the caller does
 	// not call for a while. 0: it always calls.

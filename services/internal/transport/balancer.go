@@ -32,6 +32,7 @@ type balancer struct {
 	instances  table[string, condition] // by address
 	usual      table[methodName, usual] // by method
 	out        atomic.Int64             // how many instances are passed over
+	trouble    atomic.Int64             // until when calls are hedged, in Unix nanoseconds
 	opening    chan struct{}            // has a place for each stream that is being opened
 }
 
@@ -137,6 +138,7 @@ func (b *balancer) observe(next endpoint.Endpoint) endpoint.Endpoint {
 		took := now.Sub(start)
 		if errors.Is(err, kerrors.ErrGetConnection) {
 			if ctx.Err() == nil || took >= connectTimeout {
+				b.trouble.Store(now.Add(troubledFor).UnixNano())
 				h.refuses(now)
 			}
 			return err
@@ -152,6 +154,12 @@ func (b *balancer) observe(next endpoint.Endpoint) endpoint.Endpoint {
 	}
 }
 
+// troubledFor is how long after a poor attempt the next ones are hedged.
+const troubledFor = 10 * time.Second
+
+// troubled tells whether an instance was slow, lost an answer or took no connection lately.
+func (b *balancer) troubled(now time.Time) bool { return now.UnixNano() < b.trouble.Load() }
+
 func (b *balancer) learn(h *condition, times *usual, how verdict, start, now time.Time) {
 	took := now.Sub(start)
 	slow := times.slow(took)
@@ -160,6 +168,7 @@ func (b *balancer) learn(h *condition, times *usual, how verdict, start, now tim
 	}
 	switch {
 	case slow || how == overloaded || how == lost:
+		b.trouble.Store(now.Add(troubledFor).UnixNano())
 		h.poor(start, now)
 	case how == answered:
 		h.good(start)

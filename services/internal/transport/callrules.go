@@ -96,10 +96,14 @@ func newCallRules(caller string, policies *policy.Policies, balancer *balancer, 
 		}}),
 		retry.WithContainerCBPanel(budgets{methods: c}),
 		retry.WithCustomizeKeyFunc(func(_ context.Context, call rpcinfo.RPCInfo) string {
-			if m := c.of(call); m != nil {
+			switch m := c.of(call); {
+			case m == nil:
+				return ""
+			case m.rule.Load().Hedge > 0 && c.balancer.troubled(time.Now()):
+				return m.name + hedged
+			default:
 				return m.name
 			}
-			return ""
 		}),
 	)
 	policies.OnChange(c.apply)
@@ -136,20 +140,25 @@ func (c *callRules) apply(set *policy.Set) {
 			continue
 		}
 		c.retries.DeletePolicy(name) // Kitex changes one that is in use without a lock
+		c.retries.DeletePolicy(name + hedged)
+		failure := c.failurePolicy(p)
 		if p.Attempts > 1 {
-			c.retries.NotifyPolicyChange(name, c.retryPolicy(p))
+			c.retries.NotifyPolicyChange(name, retry.BuildFailurePolicy(failure))
+		}
+		if p.Hedge > 0 {
+			c.retries.NotifyPolicyChange(name+hedged, retry.BuildMixedPolicy(&retry.MixedPolicy{RetryDelayMS: uint32(p.Hedge.Milliseconds()), FailurePolicy: *failure}))
 		}
 	}
 }
 
-func (c *callRules) retryPolicy(p policy.Method) retry.Policy {
-	failure := &retry.FailurePolicy{StopPolicy: stopPolicy(p.Attempts), ShouldResultRetry: &retry.ShouldResultRetry{
+// hedged follows the name of a method in Kitex's list of policies. A call that may be hedged
+// takes another goroutine, a tenth of what a read costs: so none is while all instances are well.
+const hedged = "+hedge"
+
+func (c *callRules) failurePolicy(p policy.Method) *retry.FailurePolicy {
+	return &retry.FailurePolicy{StopPolicy: stopPolicy(p.Attempts), ShouldResultRetry: &retry.ShouldResultRetry{
 		ErrorRetryWithCtx: c.repeats, RespRetryWithCtx: c.repeatsAnswer, NotRetryForTimeout: true,
 	}}
-	if p.Hedge == 0 {
-		return retry.BuildFailurePolicy(failure)
-	}
-	return retry.BuildMixedPolicy(&retry.MixedPolicy{RetryDelayMS: uint32(p.Hedge.Milliseconds()), FailurePolicy: *failure})
 }
 
 // Timeouts implements rpcinfo.TimeoutProvider: each attempt has its share. Kitex

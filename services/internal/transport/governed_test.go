@@ -125,10 +125,17 @@ func everySecond(number int) bool { return number%2 == 0 }
 
 // counting is an item service that counts what it does, by the title that is made.
 type counting struct {
-	mu     sync.Mutex
-	made   map[string]int
-	reads  atomic.Int64
-	answer func() error
+	mu    sync.Mutex
+	made  map[string]int
+	reads atomic.Int64
+	fault atomic.Pointer[fault.Error] // that it answers; nil: what was asked for
+}
+
+func (c *counting) answer() error {
+	if f := c.fault.Load(); f != nil {
+		return f
+	}
+	return nil
 }
 
 func (c *counting) serve(t testing.TB, took time.Duration) string {
@@ -154,7 +161,7 @@ func (c *counting) serve(t testing.TB, took time.Duration) string {
 }
 
 func newCounting() *counting {
-	return &counting{made: map[string]int{}, answer: func() error { return nil }}
+	return &counting{made: map[string]int{}}
 }
 
 // callAll makes calls by eight callers and gives how those that failed did.
@@ -220,9 +227,10 @@ func TestIfAllInstancesAreSlowAllAreAsked(t *testing.T) {
 		_, err := items.GetItem(t.Context(), &item.GetItemReq{Id: 7})
 		return err
 	}
-	busy := func() error { return fault.New(fault.Overloaded, "too many calls wait") }
+	busy := fault.New(fault.Overloaded, "too many calls wait")
 	callAll(100, read)
-	one.answer, two.answer = busy, busy
+	one.fault.Store(busy)
+	two.fault.Store(busy)
 	callAll(100, read)
 	before, other := one.reads.Load(), two.reads.Load()
 	callAll(100, read)
@@ -296,7 +304,7 @@ func TestWhatIsRepeatedFollowsTheAnswer(t *testing.T) {
 			t.Run(fmt.Sprint(protocol, " ", fault.CodeOf(c.answer)), func(t *testing.T) {
 				t.Parallel()
 				counts := newCounting()
-				counts.answer = func() error { return c.answer }
+				counts.fault.Store(fault.From(c.answer))
 				items := govern(t, "effect: read, budget: 20s, attempts: 2", aKeyed, []string{counts.serve(t, 0)}, options...)
 				_, err := items.GetItem(t.Context(), &item.GetItemReq{Id: 7})
 				if got := fault.CodeOf(transport.ReadFault("item", err)); got != fault.CodeOf(c.answer) {
@@ -313,7 +321,7 @@ func TestWhatIsRepeatedFollowsTheAnswer(t *testing.T) {
 func TestAWriteThatMayBeDoneIsNotSaidToBeRefused(t *testing.T) {
 	t.Parallel()
 	counts := newCounting()
-	counts.answer = func() error { return fault.New(fault.Overloaded, "too many calls wait") }
+	counts.fault.Store(fault.New(fault.Overloaded, "too many calls wait"))
 	good := counts.serve(t, 0)
 	create := func(address string) error {
 		title := "kite"
@@ -332,7 +340,7 @@ func TestAWriteThatMayBeDoneIsNotSaidToBeRefused(t *testing.T) {
 func TestAFifthOfTheCallsIsRepeatedAtMost(t *testing.T) {
 	t.Parallel()
 	counts := newCounting()
-	counts.answer = func() error { return fault.New(fault.Overloaded, "too many calls wait") }
+	counts.fault.Store(fault.New(fault.Overloaded, "too many calls wait"))
 	items := govern(t, aRead, aKeyed, []string{counts.serve(t, 0)})
 	const calls = 2000
 	callAll(calls, func(int) error {
@@ -347,7 +355,7 @@ func TestAFifthOfTheCallsIsRepeatedAtMost(t *testing.T) {
 func TestAChangedPolicyActsOnTheNextCall(t *testing.T) {
 	t.Parallel()
 	counts := newCounting()
-	counts.answer = func() error { return fault.New(fault.Overloaded, "too many calls wait") }
+	counts.fault.Store(fault.New(fault.Overloaded, "too many calls wait"))
 	items := govern(t, "effect: read, budget: 20s, attempts: 2", aKeyed, []string{counts.serve(t, 0)})
 	for _, attempts := range []int64{3, 1, 2} {
 		items.change(fmt.Sprintf("methods: {ItemService/GetItem: {attempts: %d}}", attempts))
