@@ -132,7 +132,7 @@ func (p *Policies) changed(text []byte) (*Set, error) {
 		if !known {
 			return nil, fmt.Errorf("methods: there is no method %q; there are %s", name, listed(set.Methods))
 		}
-		text, err := yaml.Marshal(&node)
+		text, err := standalone(node)
 		if err != nil {
 			return nil, fmt.Errorf("methods: %s: %w", name, err)
 		}
@@ -146,6 +146,15 @@ func (p *Policies) changed(text []byte) (*Set, error) {
 		set.Methods[name] = changed
 	}
 	return set, set.check()
+}
+
+// standalone is the text of a part of a file, without what it refers to in others.
+func standalone(node yaml.Node) ([]byte, error) {
+	var value any
+	if err := node.Decode(&value); err != nil {
+		return nil, err
+	}
+	return yaml.Marshal(value)
 }
 
 // changes is a file of changes.

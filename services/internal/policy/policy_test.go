@@ -61,6 +61,11 @@ func TestAFileChangesWhatItNamesAndNothingElse(t *testing.T) {
 		t.Errorf("%+v, before %+v", after, before)
 	}
 
+	write("methods: {Hats/Get: &short {budget: 500ms}, Hats/Make: *short}")
+	reload(t, p, true)
+	if one, other := p.Now().Methods["Hats/Get"], p.Now().Methods["Hats/Make"]; one.Budget != other.Budget || one.Budget != 500*time.Millisecond {
+		t.Errorf("budgets %s and %s", one.Budget, other.Budget)
+	}
 	write("")
 	reload(t, p, true)
 	if again, _ := p.Of("Hats/Get"); again.Hedge != before.Hedge || p.Now().Level != nil {
