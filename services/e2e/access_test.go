@@ -125,25 +125,19 @@ func TestTheFirstKeyClosesARunningShopToWrites(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the empty file is refused", func() bool {
-		return strings.Contains(logged(&log), "the file has no key; it must have one at least, which may be revoked")
+		return strings.Contains(log.String(), "the file has no key; it must have one at least, which may be revoked")
 	})
 	if got := write(); got != http.StatusUnauthorized {
 		t.Errorf("with an empty file a write is answered %d", got)
 	}
 	for _, key := range []string{till, boss} {
-		if strings.Contains(logged(&log), key) || strings.Contains(listed, key) {
-			t.Errorf("a key is in the log, or listed: %s %s", listed, logged(&log))
+		if strings.Contains(log.String(), key) || strings.Contains(listed, key) {
+			t.Errorf("a key is in the log, or listed: %s %s", listed, log.String())
 		}
 	}
-	if !strings.Contains(logged(&log), `"caller":"key/`+tillID+`"`) {
-		t.Errorf("the caller is not in the log: %s", logged(&log))
+	if !strings.Contains(log.String(), `"caller":"key/`+tillID+`"`) {
+		t.Errorf("the caller is not in the log: %s", log.String())
 	}
-}
-
-func logged(log *lockedBuffer) string {
-	log.mu.Lock()
-	defer log.mu.Unlock()
-	return log.String()
 }
 
 func TestAKeyInTheURLIsRefusedAndNotLogged(t *testing.T) {
@@ -164,7 +158,7 @@ func TestAKeyInTheURLIsRefusedAndNotLogged(t *testing.T) {
 			}
 		}
 	})
-	if text := logged(&log); strings.Contains(text, secret[:8]) || strings.Count(text, `"status":400`) != 5 {
+	if text := log.String(); strings.Contains(text, secret[:8]) || strings.Count(text, `"status":400`) != 5 {
 		t.Errorf("logged is %s", text)
 	}
 }
@@ -366,14 +360,14 @@ func TestACertificateIsReplacedWithoutARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the broken pair is refused", func() bool {
-		return strings.Contains(logged(&log), "a file is refused, what was read before it still holds") && strings.Contains(logged(&log), "failed to find any PEM data in key input")
+		return strings.Contains(log.String(), "a file is refused, what was read before it still holds") && strings.Contains(log.String(), "failed to find any PEM data in key input")
 	})
 	if shown() != 2 {
 		t.Errorf("after a broken pair it shows %d", shown())
 	}
 	certificate(t, dir, 3)
 	eventually(t, "it shows the third", func() bool { return shown() == 3 })
-	if strings.Contains(logged(&log), "half of a k") {
+	if strings.Contains(log.String(), "half of a k") {
 		t.Errorf("the key is in the log")
 	}
 }

@@ -73,9 +73,7 @@ func TestWithoutPostgresTheShopIsUnavailableUntilItIsBack(t *testing.T) {
 			t.Errorf("%v: %+v", request, problem)
 		}
 	}
-	log.mu.Lock()
 	logged := log.String()
-	log.mu.Unlock()
 	if !strings.Contains(logged, "failed to connect to `user=kiteshop database=shop1`") {
 		t.Errorf("the log does not say what the callers are not told:\n%s", logged)
 	}
