@@ -95,7 +95,11 @@ func TestTheCollectorMayReadThePodsOfItsNamespaceAndNothingElse(t *testing.T) {
 		t.Errorf("rules are %s, want %s", got, want)
 	}
 	binding := find(objects, "RoleBinding", "otel-collector")
-	account := text(find(objects, "Deployment", "otel-collector"), "spec", "template", "spec", "serviceAccountName")
+	pod := at(find(objects, "Deployment", "otel-collector"), "spec", "template", "spec")
+	account := text(pod, "serviceAccountName")
+	if old := text(pod, "serviceAccount"); old != account {
+		t.Errorf("the account has the old name %q: a rollback to charts without it would keep it", old)
+	}
 	if account == "" || account != text(binding, "subjects", 0, "name") || find(objects, "ServiceAccount", account) == nil {
 		t.Errorf("the pod runs as %q, and the Role is bound to %v", account, list(binding, "subjects"))
 	}

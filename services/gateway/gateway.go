@@ -27,6 +27,9 @@ import (
 	"github.com/kiteshop/kiteshop/services/internal/transport"
 )
 
+// stopWait is how long a stop waits for connections to end.
+const stopWait = 10 * time.Second
+
 // Service is the gateway with its ports open. Run makes it answer.
 type Service struct {
 	*lifecycle.Service
@@ -43,6 +46,9 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	tel.Log.InfoContext(ctx, "starting", config.Effective(&cfg))
 	if !currency.IsValid(cfg.Currency) {
 		return nil, fmt.Errorf("currency is %q; it must be an ISO 4217 code such as EUR", cfg.Currency)
+	}
+	if cfg.KeepaliveQuiet < 0 || cfg.KeepaliveQuiet > stopWait {
+		return nil, fmt.Errorf("keepalive-quiet is %s; it must be from 0s to %s", cfg.KeepaliveQuiet, stopWait)
 	}
 	if err := cfg.Access.check(); err != nil {
 		return nil, err
@@ -104,7 +110,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 
 // newHTTP opens the port, and adds the part that answers on it.
 func newHTTP(cfg Config, shop *domain.Shop, access http.Access, rules *transport.Governance, files *files, tel *telemetry.Telemetry, life *lifecycle.Service) (net.Listener, error) {
-	connections := http.NewConnections()
+	connections := http.NewConnections(cfg.KeepaliveQuiet)
 	ln, secured, err := listen(cfg, files, connections, tel)
 	if err != nil {
 		return nil, err
@@ -120,7 +126,7 @@ func newHTTP(cfg Config, shop *domain.Shop, access http.Access, rules *transport
 		server.WithIdleTimeout(2*time.Minute),
 		server.WithOnConnect(connections.OnConnect),
 		server.WithSenseClientDisconnection(true),
-		server.WithExitWaitTime(10*time.Second),
+		server.WithExitWaitTime(stopWait),
 		server.WithDisablePrintRoute(true),
 	)...)
 	life.Add(httpPart(hertz, ln, connections))

@@ -1,6 +1,7 @@
 {{- define "otel-collector.pod" -}}
 {{- if .Values.kubernetes.enabled }}
 serviceAccountName: {{ include "otel-collector.name" . }}
+serviceAccount: {{ include "otel-collector.name" . }} # the old name of the same: else the API server keeps it when a rollback takes the account away
 {{- end }}
 automountServiceAccountToken: {{ .Values.kubernetes.enabled }}
 enableServiceLinks: false

@@ -3,13 +3,17 @@ package lifecycle
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 
+	"github.com/cloudwego/gopkg/concurrency/gopool"
 	"github.com/cloudwego/hertz/pkg/common/hlog"
 	"github.com/cloudwego/kitex/pkg/klog"
+	"github.com/cloudwego/netpoll"
 	"go.opentelemetry.io/otel"
 )
 
@@ -31,6 +35,16 @@ func newFrameworkLog(output io.Writer) *frameworkLog {
 		log.to.Load().Warn("opentelemetry", "text", err.Error())
 	}))
 	return log
+}
+
+// keepWorkers lets Netpoll work on requests in goroutines that stay for a minute. Its own end
+// when there is nothing to do, and growing the stacks of new ones takes a tenth of the time of a read.
+func keepWorkers(log *frameworkLog) error {
+	workers := gopool.NewGoPool("requests", nil)
+	workers.SetPanicHandler(func(ctx context.Context, reason any) {
+		log.to.Load().ErrorContext(ctx, "panic", "text", fmt.Sprint(reason), "stack", string(debug.Stack()))
+	})
+	return netpoll.Configure(netpoll.Config{Runner: workers.CtxGo, LoadBalance: netpoll.RoundRobin, LoggerOutput: frameworkLines{log, "netpoll"}})
 }
 
 // adoptFrameworks makes what they say lines of log, if Main started this process.

@@ -14,14 +14,19 @@ import (
 // and SIGTERM do; a second one kills. An error is printed and the exit code is 1.
 // With the first argument ready, the program asks a running service instead.
 func Main(run func(ctx context.Context, args []string) error) {
-	ctx := context.WithValue(context.Background(), frameworkKey{}, newFrameworkLog(os.Stderr))
+	log := newFrameworkLog(os.Stderr)
+	configured := keepWorkers(log)
+	ctx := context.WithValue(context.Background(), frameworkKey{}, log)
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	args := os.Args[1:]
 	if len(args) > 0 && args[0] == "ready" {
 		run = askReady
 	}
-	err := run(ctx, args)
+	err := configured
+	if err == nil {
+		err = run(ctx, args)
+	}
 	stop()
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "kiteshop:", err)

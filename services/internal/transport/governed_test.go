@@ -129,6 +129,7 @@ type counting struct {
 	made  map[string]int
 	reads atomic.Int64
 	fault atomic.Pointer[fault.Error] // that it answers; nil: what was asked for
+	every int64                       // read takes long; 0: each
 }
 
 func (c *counting) answer() error {
@@ -141,8 +142,7 @@ func (c *counting) answer() error {
 func (c *counting) serve(t testing.TB, took time.Duration) string {
 	server := serve(t, items{
 		get: func(ctx context.Context, id int64) (*item.GetItemResp, error) {
-			c.reads.Add(1)
-			if took > 0 {
+			if read := c.reads.Add(1); took > 0 && (c.every == 0 || read%c.every == 0) {
 				select {
 				case <-time.After(took):
 				case <-ctx.Done():

@@ -81,12 +81,13 @@ func (t tokens) WriteMeta(ctx context.Context, msg remote.Message) (context.Cont
 	return ctx, nil
 }
 
-// OnConnectStream implements remote.StreamingMetaHandler.
+// OnConnectStream implements remote.StreamingMetaHandler. Kitex also asks before a call over TTHeader.
 func (t tokens) OnConnectStream(ctx context.Context) (context.Context, error) {
-	if t.of == nil {
+	call := rpcinfo.GetRPCInfo(ctx)
+	if t.of == nil || !overGRPC(call) {
 		return ctx, nil
 	}
-	bearer, err := t.of.Bearer(rpcinfo.GetRPCInfo(ctx).To().ServiceName())
+	bearer, err := t.of.Bearer(call.To().ServiceName())
 	if err != nil {
 		return ctx, err
 	}

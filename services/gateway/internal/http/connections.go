@@ -13,10 +13,6 @@ import (
 )
 
 const (
-	// quietTime is how long a connection must have been without a request to be
-	// closed during a shutdown: whoever used it a moment ago may be sending the next
-	// request now, whose answer says that the connection ends.
-	quietTime = time.Second
 	// closeInterval is how often connections are looked at during a shutdown.
 	closeInterval = 10 * time.Millisecond
 	// writeTimeout is how long the reader of a stream may take nothing.
@@ -32,6 +28,7 @@ const (
 // Connections knows which connections wait for a request. On shutdown Hertz
 // waits for each of them until its idle timeout; Drain makes that short.
 type Connections struct {
+	quiet    time.Duration
 	draining context.Context // ends when Drain begins
 	drain    context.CancelFunc
 
@@ -58,14 +55,18 @@ type socket interface {
 	setUnsent(bytes int) error
 	// unread is how much came ahead of being asked for, in bytes.
 	unread() int
+	// arrived tells whether anything has come that is not taken up yet.
+	arrived() bool
 }
 
 type connectionKey struct{}
 
-// NewConnections makes a Connections that knows none.
-func NewConnections() *Connections {
+// NewConnections makes a Connections that knows none. Drain closes those that have
+// been without a request for quiet: whoever used one a moment ago may be sending the
+// next request now, whose answer says that the connection ends.
+func NewConnections(quiet time.Duration) *Connections {
 	draining, drain := context.WithCancel(context.Background()) // lives as long as the server
-	return &Connections{draining: draining, drain: drain, known: map[*connection]struct{}{}}
+	return &Connections{quiet: quiet, draining: draining, drain: drain, known: map[*connection]struct{}{}}
 }
 
 // OnConnect makes a connection known until it is closed.
@@ -125,6 +126,17 @@ func (s netpollSocket) setUnsent(bytes int) error {
 }
 
 func (s netpollSocket) unread() int { return s.conn.Len() }
+
+func (s netpollSocket) arrived() bool {
+	file, ok := s.raw.(netpoll.Conn)
+	return s.unread() > 0 || ok && queued(file.Fd())
+}
+
+// queued tells whether the kernel holds what came on the socket fd.
+func queued(fd int) bool {
+	n, _, err := syscall.Recvfrom(fd, make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+	return err == nil && n > 0
+}
 
 // mark notes that the connection of ctx has a request to answer, or has none.
 func (cs *Connections) mark(ctx context.Context, busy bool) {
@@ -213,7 +225,7 @@ func (cs *Connections) idle() []*connection {
 	defer cs.mu.Unlock()
 	var idle []*connection
 	for c := range cs.known {
-		if !c.busy && time.Since(c.since) > quietTime {
+		if !c.busy && time.Since(c.since) > cs.quiet && !c.arrived() { // a request that has come is answered, however late it is taken up
 			idle = append(idle, c)
 		}
 	}

@@ -136,6 +136,14 @@ func (c *tlsConn) setUnsent(bytes int) error { return c.tcp.SetWriteBuffer(bytes
 // unread is 0: what is not asked for waits with the sender.
 func (c *tlsConn) unread() int { return 0 }
 
+func (c *tlsConn) arrived() (has bool) {
+	raw, err := c.SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) { has = queued(int(fd)) })
+	}
+	return err == nil && has
+}
+
 // acceptedKey is of the tlsConn of a connection, in its context.
 type acceptedKey struct{}
 

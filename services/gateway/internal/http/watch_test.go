@@ -130,7 +130,7 @@ func serveShop(t *testing.T, access Access, rules string, stocks interface {
 	if err != nil {
 		t.Fatal(err)
 	}
-	connections := NewConnections()
+	connections := NewConnections(time.Second)
 	example := httptest.NewTLSServer(nil) // has a certificate, and a client that trusts it
 	t.Cleanup(example.Close)
 	options := []config.Option{server.WithListener(ln)}
@@ -484,7 +484,7 @@ func TestACommandGoesOnWhenItsCallerHasGone(t *testing.T) {
 	leave()
 	handled := errors.New("it was not handled")
 	c := app.NewContext(0)
-	c.SetHandlers(app.HandlersChain{NewConnections().handler, func(ctx context.Context, _ *app.RequestContext) { handled = ctx.Err() }})
+	c.SetHandlers(app.HandlersChain{NewConnections(time.Second).handler, func(ctx context.Context, _ *app.RequestContext) { handled = ctx.Err() }})
 	c.Next(gone)
 	if handled != nil {
 		t.Errorf("it ended with %v", handled)
