@@ -417,7 +417,7 @@ func TestTokensOfAnIssuerAreTakenBesideKeys(t *testing.T) {
 	write(signed[:len(signed)-4]+"AAAA").want(t, http.StatusUnauthorized, nil)
 	s.send("DELETE", "/api/v1/items/1024", "", bearer(signed)).want(t, http.StatusForbidden, nil)
 	text := (client{t: t, base: "http://" + admins["gateway"]}).send("GET", "/metrics", "").body
-	for _, want := range []string{"gateway_jwks_age_seconds{", `gateway_authentications_total{otel_scope_name="`, `gateway_files_wrong{file="api-keys",`} {
+	for _, want := range []string{"gateway_jwks_age_seconds{", `gateway_authentications_total{otel_scope_name="`, `files_wrong{file="api-keys",`} {
 		if !strings.Contains(text, "\n"+want) {
 			t.Errorf("/metrics has no %s", want)
 		}

@@ -293,7 +293,7 @@ func (f *fleet) reloadedBy(name, outcome string, count float64) {
 	f.t.Helper()
 	eventually(f.t, fmt.Sprintf("%v changes are %s by %s", count, outcome, name), func() bool {
 		for line := range strings.Lines((client{t: f.t, base: "http://" + f.admins[name]}).send("GET", "/metrics", "").body) {
-			if strings.HasPrefix(line, "identity_reloads_total{") && strings.Contains(line, `outcome="`+outcome+`"`) {
+			if strings.HasPrefix(line, `files_reloads_total{file="identity"`) && strings.Contains(line, `outcome="`+outcome+`"`) {
 				return strings.HasSuffix(strings.TrimSpace(line), fmt.Sprint(" ", count))
 			}
 		}
@@ -361,10 +361,10 @@ func rotateKeys(t *testing.T, f *fleet) {
 	requests.more(100)
 	for _, name := range serviceNames() {
 		log := f.logs[name].String()
-		if !strings.Contains(log, "the identity's files are refused, the keys before them still apply") || !strings.Contains(log, "wrong.crt: it holds no block CERTIFICATE") {
+		if !strings.Contains(log, "a file is refused, what was read before it still holds") || !strings.Contains(log, "wrong.crt: it holds no block CERTIFICATE") {
 			t.Errorf("%s does not say what is wrong: %s", name, log)
 		}
-		if gauge(t, f.admins[name], "identity_wrong") != 1 {
+		if gauge(t, f.admins[name], "files_wrong") != 1 {
 			t.Errorf("no metric of %s says that a file is wrong", name)
 		}
 	}

@@ -185,7 +185,7 @@ func TestThePoliciesOfProcessesChangeUnderLoad(t *testing.T) {
 		r.write("")
 		eventually(t, c.what+" is what it was", func() bool {
 			n++
-			return r.metric("gateway", `policies_wrong`) == "0" && r.sampled() && r.logged(fmt.Sprint("loud-", n)) && r.ask().status == 200 && r.limit() == shipped
+			return r.metric("gateway", `files_wrong\{file="policies".*\}`) == "0" && r.sampled() && r.logged(fmt.Sprint("loud-", n)) && r.ask().status == 200 && r.limit() == shipped
 		})
 	}
 }
@@ -209,19 +209,19 @@ func TestAWrongFileOfPoliciesIsRefusedAndToldOf(t *testing.T) {
 	eventually(t, "the diagnosis shows the change", shown)
 	r.write("edge: {reads: {per_second: -1}}")
 	eventually(t, "the metric says that the file is wrong", func() bool {
-		return r.metric("gateway", "policies_wrong") == "1" && r.metric("stock", "policies_wrong") == "1"
+		return r.metric("gateway", `files_wrong\{file="policies".*\}`) == "1" && r.metric("stock", `files_wrong\{file="policies".*\}`) == "1"
 	})
 	if !shown() {
 		t.Error("the rules are others")
 	}
-	if got := r.metric("gateway", `policies_reloads_total\{.*outcome="refused"`); got != "1" {
+	if got := r.metric("gateway", `files_reloads_total\{file="policies".*outcome="refused".*\}`); got != "1" {
 		t.Errorf("%s files are counted as refused, want 1", got)
 	}
 	if !strings.Contains(r.gatewayLog(), "edge.reads.per_second is -1; it must be 0, which is no limit, or more") {
 		t.Error("the log does not say what is wrong")
 	}
 	r.write("")
-	eventually(t, "the metric says that it is right again", func() bool { return r.metric("gateway", "policies_wrong") == "0" })
+	eventually(t, "the metric says that it is right again", func() bool { return r.metric("gateway", `files_wrong\{file="policies".*\}`) == "0" })
 	if shown() {
 		t.Error("what the file no longer says is in force")
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/kiteshop/kiteshop/services/internal/apikey"
 	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
+	"github.com/kiteshop/kiteshop/services/internal/transport"
 )
 
 // Access says who may ask. Empty: everybody, and no web page of another origin.
@@ -58,14 +59,14 @@ func (a *Access) check() error {
 }
 
 // openAccess reads the files, and adds the parts that keep what is known up to date.
-func openAccess(cfg Config, files *files, tel *telemetry.Telemetry, life *lifecycle.Service) (http.Access, error) {
+func openAccess(cfg Config, files *transport.Files, tel *telemetry.Telemetry, life *lifecycle.Service) (http.Access, error) {
 	access := http.Access{Origins: cfg.Access.origins(), TLS: cfg.Access.Certificate != ""}
 	keys, err := apikey.Open(apikey.File(cfg.Access.Keys), cfg.Access.KeysOptional || cfg.Access.Keys == "")
 	if err != nil {
 		return access, err
 	}
 	if cfg.Access.Keys != "" {
-		files.follow("api-keys", keys.Reload)
+		files.Follow("api-keys", keys.Reload)
 	}
 	access.Keys = upstream.Keys{Keys: keys}
 	if cfg.Access.Tokens == (upstream.TokensConfig{}) {

@@ -72,7 +72,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := rules.Identify("gateway", cfg.Identity, tel, life); err != nil {
+	if err := rules.Identify("gateway", cfg.Identity, tel); err != nil {
 		return nil, err
 	}
 	shop, err := newShop(cfg, registry, rules, tel)
@@ -93,15 +93,11 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 			return err
 		}})
 	}
-	files, err := newFiles(tel)
+	access, err := openAccess(cfg, rules.Files, tel, life)
 	if err != nil {
 		return nil, err
 	}
-	access, err := openAccess(cfg, files, tel, life)
-	if err != nil {
-		return nil, err
-	}
-	ln, err := newHTTP(cfg, shop, access, rules, files, tel, life)
+	ln, err := newHTTP(cfg, shop, access, rules, tel, life)
 	if err != nil {
 		return nil, err
 	}
@@ -109,13 +105,12 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 }
 
 // newHTTP opens the port, and adds the part that answers on it.
-func newHTTP(cfg Config, shop *domain.Shop, access http.Access, rules *transport.Governance, files *files, tel *telemetry.Telemetry, life *lifecycle.Service) (net.Listener, error) {
+func newHTTP(cfg Config, shop *domain.Shop, access http.Access, rules *transport.Governance, tel *telemetry.Telemetry, life *lifecycle.Service) (net.Listener, error) {
 	connections := http.NewConnections(cfg.KeepaliveQuiet)
-	ln, secured, err := listen(cfg, files, connections, tel)
+	ln, secured, err := listen(cfg, rules.Files, connections, tel)
 	if err != nil {
 		return nil, err
 	}
-	life.Add(lifecycle.Background("files", files.run))
 	hertz := server.New(append(append(secured, traced(tel)...),
 		server.WithListener(ln),
 		server.WithStreamBody(true),

@@ -27,7 +27,7 @@ const maxPEM = 1 << 20
 
 // listen opens the port for HTTP, and says what Hertz needs to serve it. Netpoll
 // has no TLS, so with it Hertz serves on Go's own network.
-func listen(cfg Config, files *files, connections *http.Connections, tel *telemetry.Telemetry) (net.Listener, []hertzconfig.Option, error) {
+func listen(cfg Config, files *transport.Files, connections *http.Connections, tel *telemetry.Telemetry) (net.Listener, []hertzconfig.Option, error) {
 	if cfg.Access.Certificate == "" {
 		ln, err := transport.Listen("http", cfg.HTTP)
 		return ln, nil, err
@@ -36,7 +36,7 @@ func listen(cfg Config, files *files, connections *http.Connections, tel *teleme
 	if _, err := pair.reload(); err != nil {
 		return nil, nil, err
 	}
-	files.follow("tls", pair.reload)
+	files.Follow("tls", pair.reload)
 	if err := pair.measure(cfg.Now, tel); err != nil {
 		return nil, nil, err
 	}

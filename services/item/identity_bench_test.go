@@ -95,7 +95,7 @@ func identityClient(b *testing.B, keys identity.Config, options []client.Option)
 		b.Cleanup(func() { must(b, life.Close()) })
 		rules, err := transport.Govern(policy.Config{}, idl.Policies(), tel, life)
 		must(b, err)
-		must(b, rules.Identify(name, keys, tel, life))
+		must(b, rules.Identify(name, keys, tel))
 		return rules, tel
 	}
 	ofServer, tel := rules("item")

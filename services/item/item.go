@@ -59,7 +59,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := rules.Identify("item", cfg.Identity, tel, life); err != nil {
+	if err := rules.Identify("item", cfg.Identity, tel); err != nil {
 		return nil, err
 	}
 

@@ -56,7 +56,7 @@ func New(ctx context.Context, cfg Config) (_ *Service, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := rules.Identify("stock", cfg.Identity, tel, life); err != nil {
+	if err := rules.Identify("stock", cfg.Identity, tel); err != nil {
 		return nil, err
 	}
 

@@ -46,11 +46,9 @@ func governanceBoard() board {
 			}},
 			{"Files, keys and certificates", []panel{
 				series("Files that are wrong", "short", "1 for each file that is refused while what it said before still holds; 0. See the runbook FileRefused.",
-					target{"max by (service_name, instance, file) (" + wrongFiles(chosen) + ")", "{{service_name}} {{instance}} {{file}}", false}),
+					target{worst("files_wrong", "service_name", "instance", "file"), "{{service_name}} {{instance}} {{file}}", false}),
 				series("Files that changed", "cps", "applied or refused. A change must reach every instance.",
-					target{rate("policies_reloads_total", "", "service_name", "outcome"), "{{service_name}} policies {{outcome}}", false},
-					target{rate("identity_reloads_total", "", "service_name", "outcome"), "{{service_name}} identity {{outcome}}", false},
-					target{rate("gateway_files_reloads_total", "", "file", "outcome"), "gateway {{file}} {{outcome}}", false}),
+					target{rate("files_reloads_total", "", "service_name", "file", "outcome"), "{{service_name}} {{file}} {{outcome}}", false}),
 				series("Certificates end in", "s", "The time that is left of each. At 30 days there is a ticket; see the runbook CertificateExpires.",
 					target{"min by (service) (identity_certificate_left_seconds{" + chosen + "})", "identity of {{service}}", false},
 					target{"min by (instance) (gateway_tls_certificate_left_seconds{" + chosen + "})", "TLS of {{instance}}", false}),
@@ -59,12 +57,6 @@ func governanceBoard() board {
 			}},
 		},
 	}
-}
-
-// wrongFiles is 1 for each file that is refused, and 0 for each that holds.
-func wrongFiles(labels string) string {
-	const named = `label_replace(%s_wrong{%s}, "file", "%[1]s", "", "")`
-	return fmt.Sprintf(named, "policies", labels) + " or " + fmt.Sprintf(named, "identity", labels) + " or gateway_files_wrong{" + labels + "}"
 }
 
 // governanceAlerts are about callers that are refused, and services that nobody calls.
@@ -114,7 +106,7 @@ func fileAlerts(c clock) []alert {
 	all := []alert{
 		{
 			name:        "FileRefused",
-			conditions:  []condition{{"max by (job, instance, file) (" + wrongFiles("") + ")", 0}},
+			conditions:  []condition{{"max by (job, instance, file) (files_wrong)", 0}},
 			lasting:     time.Minute,
 			severity:    "ticket",
 			summary:     "{{ $labels.job }} refuses a file: {{ $labels.file }}",

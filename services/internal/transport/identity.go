@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/bytedance/gopkg/cloud/metainfo"
@@ -24,7 +23,6 @@ import (
 
 	"github.com/kiteshop/kiteshop/services/internal/fault"
 	"github.com/kiteshop/kiteshop/services/internal/identity"
-	"github.com/kiteshop/kiteshop/services/internal/lifecycle"
 	"github.com/kiteshop/kiteshop/services/internal/policy"
 	"github.com/kiteshop/kiteshop/services/internal/telemetry"
 )
@@ -34,19 +32,15 @@ const authorization = "authorization"
 
 // Identify lets the service called name say who it is when it calls, and ask
 // who calls it, as long as it runs. Without keys in cfg it does neither.
-func (g *Governance) Identify(name string, cfg identity.Config, tel *telemetry.Telemetry, life *lifecycle.Service) error {
+func (g *Governance) Identify(name string, cfg identity.Config, tel *telemetry.Telemetry) error {
 	id, err := identity.Open(name, cfg, time.Now)
 	if err != nil || id == nil {
 		return err
 	}
 	g.identity, g.required = id, cfg.Required
 	tel.Diagnosis.Add("identity", func() any { return id.Report() })
-	watch, err := newIdentityWatch(id, tel)
-	if err != nil {
-		return err
-	}
-	life.Add(lifecycle.Background("identity", watch.run))
-	return nil
+	g.Files.Follow("identity", id.Reload)
+	return measureCertificates(id, tel)
 }
 
 // identified is who the service is; nil if nobody is asked.
@@ -231,35 +225,14 @@ func (g *guard) deny(ctx context.Context, call rpcinfo.RPCInfo, reason identity.
 	return because
 }
 
-// identityWatch looks at the files of the keys.
-type identityWatch struct {
-	id      *identity.Identity
-	log     *slog.Logger
-	reloads metric.Int64Counter
-	labels  *telemetry.Labels[string] // by outcome
-	problem string                    // that was last told; "": there is none
-	wrong   atomic.Int64              // 1 while there is one
-}
-
-func newIdentityWatch(id *identity.Identity, tel *telemetry.Telemetry) (*identityWatch, error) {
-	w := &identityWatch{id: id, log: tel.Log, labels: telemetry.NewLabels(func(outcome string) []attribute.KeyValue {
-		return []attribute.KeyValue{attribute.String("outcome", outcome)}
-	})}
-	reloads, err1 := tel.Meter.Int64Counter("identity.reloads", metric.WithUnit("{change}"),
-		metric.WithDescription("Changes of the identity's files that were applied, or refused because they were wrong."))
-	wrong, err2 := tel.Meter.Int64ObservableGauge("identity.wrong", metric.WithUnit("{file}"),
-		metric.WithDescription("1 while the identity's files are wrong and the keys before them apply, else 0."))
-	left, err3 := tel.Meter.Float64ObservableGauge("identity.certificate.left", metric.WithUnit("s"),
+// measureCertificates reports at each collection how long those of trusted services still hold.
+func measureCertificates(id *identity.Identity, tel *telemetry.Telemetry) error {
+	left, err := tel.Meter.Float64ObservableGauge("identity.certificate.left", metric.WithUnit("s"),
 		metric.WithDescription("Time until the last certificate of a trusted service ends."))
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return nil, err
+	if err != nil {
+		return err
 	}
-	w.reloads = reloads
-	for _, outcome := range []string{applied, refused} {
-		w.reloads.Add(context.Background(), 0, w.labels.Get(outcome).Add...)
-	}
-	_, err := tel.Meter.RegisterCallback(func(_ context.Context, to metric.Observer) error {
-		to.ObserveInt64(wrong, w.wrong.Load())
+	_, err = tel.Meter.RegisterCallback(func(_ context.Context, to metric.Observer) error {
 		ends := map[string]time.Time{}
 		for _, t := range id.Report().Trusted {
 			if t.Until.After(ends[t.Service]) {
@@ -270,35 +243,6 @@ func newIdentityWatch(id *identity.Identity, tel *telemetry.Telemetry) (*identit
 			to.ObserveFloat64(left, time.Until(end).Seconds(), metric.WithAttributes(attribute.String("service", service)))
 		}
 		return nil
-	}, wrong, left)
-	return w, err
-}
-
-func (w *identityWatch) run(ctx context.Context) {
-	tick := time.NewTicker(reloadEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			w.look(ctx)
-		}
-	}
-}
-
-func (w *identityWatch) look(ctx context.Context) {
-	changed, err := w.id.Reload()
-	switch {
-	case err != nil && err.Error() != w.problem:
-		w.problem = err.Error()
-		w.wrong.Store(1)
-		w.reloads.Add(ctx, 1, w.labels.Get(refused).Add...)
-		w.log.ErrorContext(ctx, "the identity's files are refused, the keys before them still apply", "error", err)
-	case err == nil && (changed || w.problem != ""):
-		w.problem = ""
-		w.wrong.Store(0)
-		w.reloads.Add(ctx, 1, w.labels.Get(applied).Add...)
-		w.log.InfoContext(ctx, "the identity's keys are changed", "key", w.id.Report().Key)
-	}
+	}, left)
+	return err
 }

@@ -70,7 +70,7 @@ func keyed(t testing.TB, name string, keys identity.Config, tel *telemetry.Telem
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := rules.Identify(name, keys, tel, life); err != nil {
+	if err := rules.Identify(name, keys, tel); err != nil {
 		t.Fatal(err)
 	}
 	return rules, life
@@ -457,7 +457,7 @@ func TestKeysAreReadAgainWhileTheServerAnswers(t *testing.T) {
 	go func() { ended <- g.life.Run(running) }()
 	defer func() { stop(); <-ended }()
 	reloads := func(outcome string) float64 {
-		return metricSum(t, g.running, `identity_reloads_total\{.*outcome="`+outcome+`".*\}`)
+		return metricSum(t, g.running, `files_reloads_total\{file="identity",.*outcome="`+outcome+`".*\}`)
 	}
 	next := makeKeys(t, "gateway", "item")
 	call := g.callers(t, "gateway", identity.Config{Key: next.Key, Trust: next.Trust})["Protobuf over TTHeader"]
@@ -478,14 +478,14 @@ func TestKeysAreReadAgainWhileTheServerAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, func() bool { return reloads("refused") == 1 })
-	if wrong := metricSum(t, g.running, `identity_wrong\{.*\}`); wrong != 1 {
+	if wrong := metricSum(t, g.running, `files_wrong\{file="identity".*\}`); wrong != 1 {
 		t.Errorf("while a file is wrong the metric is %v", wrong)
 	}
 	if err := call(t.Context()); err != nil {
 		t.Errorf("while a file is wrong: %v", err)
 	}
 	for _, line := range g.log.lines(t) {
-		if line["msg"] == "the identity's files are refused, the keys before them still apply" {
+		if line["msg"] == "a file is refused, what was read before it still holds" {
 			before, _ = line["error"].(string)
 		}
 	}
@@ -495,7 +495,7 @@ func TestKeysAreReadAgainWhileTheServerAnswers(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(keys.Trust, "item.crt"), own, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	await(t, func() bool { return metricSum(t, g.running, `identity_wrong\{.*\}`) == 0 })
+	await(t, func() bool { return metricSum(t, g.running, `files_wrong\{file="identity".*\}`) == 0 })
 	for _, service := range []string{"gateway", "item"} {
 		if left := metricSum(t, g.running, `identity_certificate_left_seconds\{.*service="`+service+`".*\}`); left <= 0 || left > 24*60*60 {
 			t.Errorf("the certificate of %s ends in %v s", service, left)
