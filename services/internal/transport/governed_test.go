@@ -17,6 +17,8 @@ import (
 	"github.com/cloudwego/kitex/client"
 	kitextransport "github.com/cloudwego/kitex/transport"
 
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/activity"
+	"github.com/kiteshop/kiteshop/idl/kitex_gen/activity/activityservice"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item"
 	"github.com/kiteshop/kiteshop/idl/kitex_gen/item/itemservice"
 	"github.com/kiteshop/kiteshop/services/internal/fault"
@@ -35,6 +37,17 @@ type governed struct {
 // govern makes one of the instances at addresses.
 func govern(t testing.TB, get, create string, addresses []string, more ...client.Option) governed {
 	t.Helper()
+	options, tel, change := follow(t, "item", fmt.Sprintf("ItemService/GetItem: {%s, concurrent: 1}, ItemService/CreateItem: {%s, concurrent: 1}", get, create), addresses)
+	items, err := itemservice.NewClient("item", append(options, more...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return governed{items, tel, change}
+}
+
+// follow gives the options of a client that follows the policies of methods, and what changes them.
+func follow(t testing.TB, service, methods string, addresses []string) (options []client.Option, tel *telemetry.Telemetry, change func(file string)) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "policies.yaml")
 	write := func(text string) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -42,26 +55,21 @@ func govern(t testing.TB, get, create string, addresses []string, more ...client
 		}
 	}
 	write("")
-	shipped := fmt.Sprintf("{edge: {concurrent: 1}, methods: {ItemService/GetItem: {%s, concurrent: 1}, ItemService/CreateItem: {%s, concurrent: 1}}}", get, create)
-	policies, err := policy.Open(policy.Config{File: file}, []byte(shipped))
+	policies, err := policy.Open(policy.Config{File: file}, []byte("{edge: {concurrent: 1}, methods: {"+methods+"}}"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	tel := quiet(t)
-	options, err := transport.ClientOptions("tests", static(t, "item="+strings.Join(addresses, ",item=")), &transport.Governance{Policies: policies}, tel)
-	if err != nil {
+	tel = quiet(t)
+	registry := static(t, service+"="+strings.Join(addresses, ","+service+"="))
+	if options, err = transport.ClientOptions("tests", registry, &transport.Governance{Policies: policies}, tel); err != nil {
 		t.Fatal(err)
 	}
-	items, err := itemservice.NewClient("item", append(options, more...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return governed{items, tel, func(text string) {
+	return options, tel, func(text string) {
 		write(text)
 		if _, err := policies.Reload(); err != nil {
 			t.Fatal(err)
 		}
-	}}
+	}
 }
 
 const (
@@ -276,6 +284,32 @@ func TestALostAnswerIsAskedForAgainOnlyWithAKey(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestThriftIsRepeatedAsProtobufIs asks three instances of which one breaks every
+// second connection and one refuses them.
+func TestThriftIsRepeatedAsProtobufIs(t *testing.T) {
+	t.Parallel()
+	good := serveThrift(t, &trends{get: trending}).Addr().String()
+	options, tel, _ := follow(t, "activity", "ActivityService/GetTrending: {"+aRead+", concurrent: 1}", []string{good, losing(t, good, everySecond), refusing(t)})
+	client, err := activityservice.NewClient("activity", options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const calls = 500
+	failed := callAll(calls, func(number int) error {
+		resp, err := client.GetTrending(t.Context(), &activity.GetTrendingReq{Limit: int32(number)})
+		if err == nil && (len(resp.GetTrends()) != 1 || resp.GetTrends()[0].GetItemId() != int64(number)) {
+			err = fmt.Errorf("call %d was answered %v", number, resp)
+		}
+		return err
+	})
+	if len(failed) > 0 {
+		t.Errorf("%d of %d calls failed: %v", len(failed), calls, failed[0])
+	}
+	if repeated := metricSum(t, &running{tel: tel}, `rpc_client_repetitions_total\{.*rpc_method="ActivityService/GetTrending".*\}`); repeated == 0 {
+		t.Error("no call was repeated")
 	}
 }
 
