@@ -130,8 +130,14 @@ func answerFault(call rpcinfo.RPCInfo, f *fault.Error) error {
 }
 
 // ReadFault turns the error of a call that only reads into a fault. nil stays nil.
+// A service whose time was over does not know that nothing was to be changed.
 func ReadFault(service string, err error) error {
-	return notOurs(service, decodeFault(service, err, fault.Unavailable))
+	read := notOurs(service, decodeFault(service, err, fault.Unavailable))
+	if unknown, ok := errors.AsType[*fault.Error](read); ok && unknown.Code == fault.OutcomeUnknown {
+		unknown.Code = fault.Unavailable // it is of this call alone
+		return unknown.Because(err)
+	}
+	return read
 }
 
 // WriteFault turns the error of a call that changes something into a fault: a

@@ -211,7 +211,7 @@ func TestFaultsArriveOverGRPCWithTheirDetails(t *testing.T) {
 			}
 
 			_, err = dialKitexGRPC(t, server).GetItem(t.Context(), &item.GetItemReq{Id: 7})
-			wantFaults(t, err, *sent, *sent)
+			wantFaults(t, err, toReaders(sent), *sent)
 			if f := fault.From(transport.ReadFault("item", err)); !reflect.DeepEqual(f.Members, sent.Members) {
 				t.Errorf("members = %s, want %s", f.Members, sent.Members)
 			}

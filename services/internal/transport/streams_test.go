@@ -362,7 +362,7 @@ func TestFaultsEndStreamsAsTheyEndCalls(t *testing.T) {
 			for err == nil {
 				_, err = watch.Recv(t.Context())
 			}
-			wantFaults(t, err, *sent, *sent)
+			wantFaults(t, err, toReaders(sent), *sent)
 			sync, err := client.SyncStock(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -371,7 +371,7 @@ func TestFaultsEndStreamsAsTheyEndCalls(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = sync.Recv(t.Context())
-			wantFaults(t, err, *sent, *sent)
+			wantFaults(t, err, toReaders(sent), *sent)
 			if f := fault.From(transport.ReadFault("stock", err)); !reflect.DeepEqual(f.Members, sent.Members) {
 				t.Errorf("members = %s, want %s", f.Members, sent.Members)
 			}
