@@ -85,7 +85,7 @@ func (p *picker) Next(ctx context.Context, req any) kitex.Instance {
 	if !repeated && p.balancer.out.Load() == 0 {
 		return inner.GetPicker(p.all).Next(ctx, req)
 	}
-	well, others := kitex.Result{CacheKey: p.all.CacheKey}, kitex.Result{CacheKey: p.all.CacheKey} // made for this call, not cached
+	var well, poor, refusing []kitex.Instance
 	now := time.Now()
 	for _, instance := range p.all.Instances {
 		address := instance.Address().String()
@@ -95,14 +95,16 @@ func (p *picker) Next(ctx context.Context, req any) kitex.Instance {
 			return instance
 		case address == before:
 		case h == nil || !h.passedOver():
-			well.Instances = append(well.Instances, instance)
+			well = append(well, instance)
+		case !h.refused.Load():
+			poor = append(poor, instance)
 		default:
-			others.Instances = append(others.Instances, instance)
+			refusing = append(refusing, instance)
 		}
 	}
-	for _, some := range []kitex.Result{well, others} {
-		if len(some.Instances) > 0 {
-			return inner.GetPicker(some).Next(ctx, req)
+	for _, some := range [][]kitex.Instance{well, poor, refusing} {
+		if len(some) > 0 {
+			return inner.GetPicker(kitex.Result{CacheKey: p.all.CacheKey, Instances: some}).Next(ctx, req) // made for this call, not cached
 		}
 	}
 	return inner.GetPicker(p.all).Next(ctx, req)

@@ -30,6 +30,7 @@ type condition struct {
 	until   atomic.Int64  // when the next call may try it, in Unix nanoseconds; 0: it is not passed over
 	since   atomic.Int64  // when it was passed over; what began before tells nothing
 	pause   atomic.Int64  // nanoseconds until the try after the next
+	refused atomic.Bool   // the latest attempt got no connection
 	out     *atomic.Int64 // how many instances of the client are passed over
 }
 
@@ -43,6 +44,7 @@ func (h *condition) try(now time.Time) bool {
 
 // good is an answer, in the usual time, to an attempt that began at start.
 func (h *condition) good(start time.Time) {
+	h.connected()
 	if h.passedOver() {
 		if start.UnixNano() >= h.since.Load() && h.until.Swap(0) != 0 {
 			h.bad.Store(0)
@@ -57,6 +59,7 @@ func (h *condition) good(start time.Time) {
 
 // poor is an attempt that began at start and was not answered, or slowly.
 func (h *condition) poor(start, now time.Time) {
+	h.connected()
 	if h.passedOver() {
 		if start.UnixNano() >= h.since.Load() {
 			h.pass(now, min(2*time.Duration(h.pause.Load()), avoidMost))
@@ -71,7 +74,16 @@ func (h *condition) poor(start, now time.Time) {
 }
 
 // refuses is an instance that does not take connections.
-func (h *condition) refuses(now time.Time) { h.pass(now, avoidFor) }
+func (h *condition) refuses(now time.Time) {
+	h.refused.Store(true)
+	h.pass(now, avoidFor)
+}
+
+func (h *condition) connected() {
+	if h.refused.Load() { // a look is cheaper than a write that all callers share
+		h.refused.Store(false)
+	}
+}
 
 func (h *condition) pass(now time.Time, pause time.Duration) {
 	h.pause.Store(int64(pause))

@@ -174,12 +174,17 @@ func decodeFault(service string, err error, unanswered fault.Code) error {
 	if status, ok := kerrors.FromBizStatusError(err); ok {
 		f := decodeStatus(status)
 		if f.Code == "" {
-			f = decodeGRPC(status)
+			f = decodeBiz(status)
 		}
 		if f.Code == "" {
 			return fault.New(fault.Internal, "an internal error").Because(err)
 		}
 		return f
+	}
+	if ended, ok := kitexstatus.FromError(err); ok { // of a stream that was refused before its first message was sent
+		if f := decodeGRPC(ended); f.Code != "" {
+			return f
+		}
 	}
 	if isRefused(err) {
 		return fault.New(fault.Internal, "an internal error").Because(err)

@@ -40,14 +40,19 @@ func grpcStatus(biz kerrors.BizStatusErrorIface) *status.Status {
 	return detailed
 }
 
-// decodeGRPC is what grpcStatus was given, as a Kitex client sees it. Without a code it is another's.
-func decodeGRPC(biz kerrors.BizStatusErrorIface) *fault.Error {
-	f := fault.New("", "%s", biz.BizMessage())
+// decodeBiz is decodeGRPC of what Kitex made of a status.
+func decodeBiz(biz kerrors.BizStatusErrorIface) *fault.Error {
 	from, ok := biz.(interface{ GRPCStatus() *kitexstatus.Status })
 	if !ok {
-		return f
+		return fault.New("", "%s", biz.BizMessage())
 	}
-	for _, detail := range from.GRPCStatus().Details() {
+	return decodeGRPC(from.GRPCStatus())
+}
+
+// decodeGRPC is what grpcStatus was given, as a Kitex client sees it. Without a code it is another's.
+func decodeGRPC(status *kitexstatus.Status) *fault.Error {
+	f := fault.New("", "%s", status.Message())
+	for _, detail := range status.Details() {
 		switch detail := detail.(type) {
 		case *errdetails.ErrorInfo:
 			if detail.GetDomain() != errorDomain {

@@ -227,6 +227,33 @@ func TestOneBadInstanceOfThreeCostsNoRead(t *testing.T) {
 	}
 }
 
+// TestASlowInstanceIsAskedBeforeThoseThatRefuse: there is no other that answers.
+func TestASlowInstanceIsAskedBeforeThoseThatRefuse(t *testing.T) {
+	t.Parallel()
+	var slow atomic.Bool
+	server := serve(t, items{get: func(_ context.Context, id int64) (*item.GetItemResp, error) {
+		if slow.Load() {
+			<-time.After(300 * time.Millisecond) // what is slow is a time
+		}
+		return &item.GetItemResp{Item: &item.Item{Id: id}}, nil
+	}})
+	addresses := []string{server.Addr().String()}
+	for range 5 { // Kitex tries six times to get a connection
+		addresses = append(addresses, refusing(t))
+	}
+	items := govern(t, "effect: read, budget: 20s, attempts: 1", aKeyed, addresses)
+	read := func(int) error {
+		_, err := items.GetItem(t.Context(), &item.GetItemReq{Id: 7})
+		return err
+	}
+	failed := callAll(200, read)
+	slow.Store(true)
+	failed = append(failed, callAll(64, read)...)
+	if len(failed) > 0 {
+		t.Errorf("%d of 264 calls failed: %v", len(failed), failed[0])
+	}
+}
+
 func TestIfAllInstancesAreSlowAllAreAsked(t *testing.T) {
 	t.Parallel()
 	one, two := newCounting(), newCounting()

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/cloudwego/kitex/client"
+	kitexcodes "github.com/cloudwego/kitex/pkg/remote/trans/nphttp2/codes"
+	kitexstatus "github.com/cloudwego/kitex/pkg/remote/trans/nphttp2/status"
 	"github.com/cloudwego/kitex/pkg/transmeta"
 	kitextransport "github.com/cloudwego/kitex/transport"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -217,6 +219,20 @@ func TestFaultsArriveOverGRPCWithTheirDetails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAStreamRefusedBeforeItsFirstMessageIsOverloaded: Kitex then gives the status as it is.
+func TestAStreamRefusedBeforeItsFirstMessageIsOverloaded(t *testing.T) {
+	t.Parallel()
+	const message = "3 streams are open, and there may be no more"
+	ended, err := kitexstatus.New(kitexcodes.ResourceExhausted, message).WithDetails(&errdetails.ErrorInfo{Reason: string(fault.Overloaded), Domain: "kiteshop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fault.Error{Code: fault.Overloaded, Message: message}
+	wantFaults(t, ended.Err(), want, want)
+	internal := fault.Error{Code: fault.Internal, Message: "an internal error"}
+	wantFaults(t, kitexstatus.Err(kitexcodes.ResourceExhausted, "the message is too large"), internal, internal)
 }
 
 // dialKitexGRPC makes a Kitex client that speaks gRPC.

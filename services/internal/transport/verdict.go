@@ -59,7 +59,7 @@ func codeOf(status kerrors.BizStatusErrorIface) fault.Code {
 	if code := status.BizExtra()[extraCode]; code != "" {
 		return fault.Code(code)
 	}
-	return decodeGRPC(status).Code
+	return decodeBiz(status).Code
 }
 
 // hurried tells whether the caller of ctx gave less time than the policy.
