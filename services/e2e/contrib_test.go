@@ -41,8 +41,10 @@ var promises = map[string]func(all, some exported) error{
 	"a refusal is no error":                                  func(all, _ exported) error { return all.hasNoError() },
 	"the answer names its span":                              func(all, _ exported) error { return all.isNamed() },
 	"the log is sent":                                        func(all, _ exported) error { return all.hasLog() },
-	"the last spans are sent when a service stops":           func(all, _ exported) error { return all.hasLast() },
+	lastSpans:                                                func(all, _ exported) error { return all.hasLast() },
 }
+
+const lastSpans = "the last spans are sent when a service stops"
 
 // Each kind of request has traces of its own: the number of one begins with that of its kind.
 const (
@@ -81,6 +83,7 @@ func TestTheTableOfTheContributedModulesIsTrue(t *testing.T) {
 					t.Errorf("%s: %v", promise, err)
 				case instrumentation == "contrib" && !listed:
 					t.Errorf("the table has no line for %q, which it %s", promise, verdict(err))
+				case instrumentation == "contrib" && promise == lastSpans && !wanted && err == nil: // they are sent every 5 s, and it may be time
 				case instrumentation == "contrib" && wanted != (err == nil):
 					t.Errorf("the table is wrong about %q: it %s", promise, verdict(err))
 				}
