@@ -157,6 +157,7 @@ func TestAProgramThatCannotStartSaysWhy(t *testing.T) {
 		{"strange setting in the environment", stock, alone, "KITESHOP_DATTA=x", "the environment sets KITESHOP_DATTA, which is no setting of this program; it knows "},
 		{"argument that is no flag", stock, append(alone, "now"), "", `stock takes flags only, and was given ["now"]`},
 		{"one address for all services", program, []string{"-advertise", "10.0.0.1:8888"}, "", `advertise is "10.0.0.1:8888"; each service of the shop has a port of its own, so it must be a host, without :8888`},
+		{"stop that takes too long", build(t, "../gateway/cmd"), []string{"-keepalive-quiet", "11s"}, "", "keepalive-quiet is 11s; it must be from 0s to 10s"},
 		{"unknown command", program, []string{"restart"}, "", `there is no command "restart"; there are import, client, registry, reconcile, identity, key, backup, restore and move, and no command runs the shop`},
 		{"import without a shop", program, []string{"import", "-gateway", "http://" + freePort(t), "testdata/products.csv"}, "", "no shop answers at http://"},
 		{"import of no file", program, []string{"import", "/nonexistent.csv"}, "", "open /nonexistent.csv: no such file or directory"},

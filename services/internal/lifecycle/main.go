@@ -15,7 +15,6 @@ import (
 // With the first argument ready, the program asks a running service instead.
 func Main(run func(ctx context.Context, args []string) error) {
 	log := newFrameworkLog(os.Stderr)
-	configured := keepWorkers(log)
 	ctx := context.WithValue(context.Background(), frameworkKey{}, log)
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
@@ -23,7 +22,7 @@ func Main(run func(ctx context.Context, args []string) error) {
 	if len(args) > 0 && args[0] == "ready" {
 		run = askReady
 	}
-	err := configured
+	err := keepWorkers(log)
 	if err == nil {
 		err = run(ctx, args)
 	}

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,9 +20,11 @@ const lookEvery = 500 * time.Millisecond
 // Files are looked at as long as a service runs. Of one that is wrong, what was
 // read before still holds.
 type Files struct {
-	tel      *telemetry.Telemetry
-	reloads  metric.Int64Counter
-	labels   *telemetry.Labels[fileOutcome]
+	tel     *telemetry.Telemetry
+	reloads metric.Int64Counter
+	labels  *telemetry.Labels[fileOutcome]
+
+	mu       sync.Mutex // metrics may be collected before all files are named
 	followed []*followed
 }
 
@@ -57,7 +60,7 @@ func newFiles(tel *telemetry.Telemetry, life *lifecycle.Service) (*Files, error)
 	f := &Files{tel: tel, reloads: reloads, labels: telemetry.NewLabels(fileOutcome.attributes)}
 	life.Add(lifecycle.Periodic("files", lookEvery, tel.Log, f.look))
 	_, err := tel.Meter.RegisterCallback(func(_ context.Context, to metric.Observer) error {
-		for _, one := range f.followed {
+		for _, one := range f.all() {
 			to.ObserveInt64(wrong, one.wrong.Load(), one.label)
 		}
 		return nil
@@ -68,14 +71,23 @@ func newFiles(tel *telemetry.Telemetry, life *lifecycle.Service) (*Files, error)
 // Follow has reload called every 500 ms, which tells whether the file says
 // something new, or what is wrong with it. Files are named before the service runs.
 func (f *Files) Follow(name string, reload func() (changed bool, err error)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.followed = append(f.followed, &followed{name: name, reload: reload, label: metric.WithAttributes(attribute.String("file", name))})
 	for _, became := range []string{applied, refused} { // an alert needs a number from which it rises
 		f.reloads.Add(context.Background(), 0, f.labels.Get(fileOutcome{name, became}).Add...)
 	}
 }
 
+// all is not to be changed.
+func (f *Files) all() []*followed {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.followed
+}
+
 func (f *Files) look(ctx context.Context) error {
-	for _, one := range f.followed {
+	for _, one := range f.all() {
 		f.lookAt(ctx, one)
 	}
 	return nil
